@@ -1,0 +1,82 @@
+# Fairlead's workshop. `make` alone lists the targets.
+#
+# Everything goes through SwiftPM; this file only says with which flags, installs what a target needs first, and copies
+# the results into place. The longer scripts stand in .ci/ (tests, lint, fuzz) and bench/ (benchmark, demo).
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build test lint format bench fuzz demo install uninstall clean
+
+PREFIX       ?= /usr
+SYSCONFDIR   ?= /etc
+UNITDIR      ?= /usr/lib
+DESTDIR      ?=
+FUZZ_SECONDS ?= 60
+DEMO_SECONDS ?= 20
+
+# The commit is shown by `fairleadd --version`; Package.swift takes it from the environment.
+FAIRLEAD_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+export FAIRLEAD_COMMIT FUZZ_SECONDS DEMO_SECONDS
+
+RELEASE := swift build -c release --static-swift-stdlib --explicit-target-dependency-import-check error
+BIN     := $(CURDIR)/.build/release
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install the Debian packages that building and testing need
+	@bash .ci/deps build test
+
+build: ## build fairleadd and fairlead (release, Swift's libraries linked in)
+	@bash .ci/deps build
+	$(RELEASE)
+
+test: build ## run unit and integration tests; ends with the counts
+	@bash .ci/deps test
+	@FAIRLEAD_BIN_DIR="$(BIN)" bash .ci/test
+
+lint: ## check format, layout, forbidden imports, and the scripts' syntax
+	@bash .ci/lint
+
+format: ## rewrite the Swift sources in the project's format
+	swift format format --in-place --parallel --recursive Package.swift Sources Tests $(wildcard bench/*.swift)
+
+bench: build ## measure against nginx, HAProxy, Envoy and a bare C forwarder; writes bench/RESULTS.md
+	@bench/install
+	@FAIRLEAD_BIN_DIR="$(BIN)" bench/run
+
+fuzz: ## run every fuzz target for FUZZ_SECONDS (60) each
+	@bash .ci/deps build
+	@bash .ci/fuzz
+
+demo: ## three nginx backends, one killed under load, no failed request (DEMO_SECONDS=20)
+	@bash .ci/deps build demo
+	$(RELEASE)
+	@FAIRLEAD_BIN_DIR="$(BIN)" bench/demo
+
+install: ## install under DESTDIR and PREFIX (/usr); run `make build` first
+	@test -x "$(BIN)/fairleadd" || { echo "install: $(BIN)/fairleadd is missing; run 'make build' first" >&2; exit 1; }
+	install -D -m 0755 "$(BIN)/fairleadd" "$(DESTDIR)$(PREFIX)/sbin/fairleadd"
+	install -D -m 0755 "$(BIN)/fairlead" "$(DESTDIR)$(PREFIX)/bin/fairlead"
+	install -d "$(DESTDIR)$(UNITDIR)/systemd/system"
+	sed 's|/usr/sbin/fairleadd|$(PREFIX)/sbin/fairleadd|; s|/etc/fairlead|$(SYSCONFDIR)/fairlead|' \
+	  systemd/fairlead.service > "$(DESTDIR)$(UNITDIR)/systemd/system/fairlead.service"
+	chmod 0644 "$(DESTDIR)$(UNITDIR)/systemd/system/fairlead.service"
+	install -D -m 0644 systemd/fairlead.sysusers "$(DESTDIR)$(UNITDIR)/sysusers.d/fairlead.conf"
+	install -D -m 0644 systemd/fairlead.tmpfiles "$(DESTDIR)$(UNITDIR)/tmpfiles.d/fairlead.conf"
+	install -d "$(DESTDIR)$(SYSCONFDIR)/fairlead/conf.d" "$(DESTDIR)$(SYSCONFDIR)/fairlead/services"
+	@if [ -e "$(DESTDIR)$(SYSCONFDIR)/fairlead/fairlead.yaml" ]; then \
+	  echo "keeping the existing $(DESTDIR)$(SYSCONFDIR)/fairlead/fairlead.yaml"; \
+	else \
+	  install -m 0644 systemd/fairlead.yaml "$(DESTDIR)$(SYSCONFDIR)/fairlead/fairlead.yaml"; \
+	fi
+	@if [ -z "$(DESTDIR)" ]; then \
+	  echo "next: systemd-sysusers && systemd-tmpfiles --create fairlead.conf && systemctl enable --now fairlead"; \
+	fi
+
+uninstall: ## remove what install put there, except the configuration
+	rm -f "$(DESTDIR)$(PREFIX)/sbin/fairleadd" "$(DESTDIR)$(PREFIX)/bin/fairlead" \
+	  "$(DESTDIR)$(UNITDIR)/systemd/system/fairlead.service" \
+	  "$(DESTDIR)$(UNITDIR)/sysusers.d/fairlead.conf" "$(DESTDIR)$(UNITDIR)/tmpfiles.d/fairlead.conf"
+
+clean: ## remove everything that was built
+	rm -rf .build

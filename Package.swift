@@ -1,0 +1,53 @@
+// swift-tools-version: 6.2
+// The house of Fairlead: one target a module, floor by floor. A target may import only what it names here,
+// and `make build` refuses an import that is not named (--explicit-target-dependency-import-check error).
+import PackageDescription
+
+// FAIRLEAD_FUZZ=1 adds the fuzz targets and instruments every module; build them in a scratch path of their own.
+let isFuzzing = Context.environment["FAIRLEAD_FUZZ"] == "1"
+let fuzzer = ["-sanitize=fuzzer,address"]
+
+let strict: [SwiftSetting] =
+  [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableExperimentalFeature("Lifetimes"),
+  ] + (isFuzzing ? [.unsafeFlags(fuzzer)] : [])
+
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies + ["TestSupport"], swiftSettings: strict)
+}
+
+/// A libFuzzer program: `Tests/Fuzz/<name>`, seeded from its Corpus folder.
+func fuzzTarget(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: name, dependencies: dependencies, path: "Tests/Fuzz/\(name)",
+    exclude: ["Corpus"] + (name == "FuzzConfiguration" ? ["Corpus.dict"] : []),
+    swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])], linkerSettings: [.unsafeFlags(fuzzer)])
+}
+
+// `make build` says which commit this is; only what a git hash is made of gets into the program.
+let commit = Context.environment["FAIRLEAD_COMMIT"].map { $0.filter { $0.isASCII && ($0.isLetter || $0.isNumber) } }
+
+let package = Package(
+  name: "Fairlead",
+  targets: [
+    // Floor 0: system libraries, and the C that Swift cannot import.
+    .target(name: "CFairlead"),
+    .target(name: "CBuild", cSettings: commit.map { [.define("FAIRLEAD_COMMIT", to: "\"\($0)\"")] }),
+
+    // Floor 1: containers, clocks, addresses.
+    module("Base", ["CFairlead"]),
+
+
+    // Tests.
+    .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: strict),
+    tests("BaseTests", ["Base"]),
+  ]
+)

@@ -1,0 +1,134 @@
+#define _GNU_SOURCE
+#include "CFairlead.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int fl_pin_current_thread(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  return pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+void fl_name_current_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+void fl_block_signals(void) {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, NULL);
+}
+
+int fl_signalfd(void) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
+  sigaddset(&set, SIGUSR1);
+  return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int fl_read_signal(int fd) {
+  struct signalfd_siginfo info;
+  return read(fd, &info, sizeof info) == (ssize_t)sizeof info ? (int)info.ssi_signo : 0;
+}
+
+unsigned long fl_raise_descriptor_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  return (unsigned long)limit.rlim_cur;
+}
+
+int fl_allowed_cpus(int *cpus, int capacity) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 0;
+  int count = 0;
+  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    if (!CPU_ISSET(cpu, &set)) continue;
+    if (count < capacity) cpus[count] = cpu;
+    count++;
+  }
+  return count;
+}
+
+int fl_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid) {
+  struct ucred credentials;
+  socklen_t length = sizeof credentials;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return errno;
+  *pid = credentials.pid;
+  *uid = credentials.uid;
+  *gid = credentials.gid;
+  return 0;
+}
+
+int fl_random(void *buffer, size_t length) {
+  return getrandom(buffer, length, 0) == (ssize_t)length ? 0 : errno;
+}
+
+void fl_prepare_stream(int fd) {
+  int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+}
+
+int fl_eventfd(void) { return eventfd(0, EFD_CLOEXEC); }
+
+void fl_eventfd_signal(int fd) {
+  uint64_t one = 1;
+  // Blocks only at 2^64 - 2 signals that nobody read.
+  while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {
+  }
+}
+
+void fl_library_version(const char *symbol, char *buffer, size_t capacity) {
+  snprintf(buffer, capacity, "unknown");
+  void *address = dlsym(RTLD_DEFAULT, symbol);
+  Dl_info info;
+  if (!address || !dladdr(address, &info) || !info.dli_fname) return;
+  char *path = realpath(info.dli_fname, NULL);
+  if (!path) return;
+  const char *version = strstr(path, ".so.");
+  if (version) snprintf(buffer, capacity, "%s", version + 4);
+  free(path);
+}
+
+int fl_enable_ring(int ring_fd) {
+  enum { register_enable_rings = 12 };
+  return syscall(__NR_io_uring_register, ring_fd, register_enable_rings, NULL, 0) < 0 ? errno : 0;
+}
+
+int fl_accept_pending(int fd) {
+  struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+  if (poll(&poll_fd, 1, 0) != 1) return -1;
+  return accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+}
+
+uint64_t fl_acknowledged_bytes(int fd) {
+  // glibc's struct tcp_info ends before this member; linux/tcp.h clashes with netinet/tcp.h. The kernel's layout is ABI.
+  unsigned char info[256];
+  socklen_t length = sizeof info;
+  uint64_t acknowledged = 0;
+  const size_t offset = 120;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &length) == 0 && length >= offset + sizeof acknowledged)
+    memcpy(&acknowledged, info + offset, sizeof acknowledged);
+  return acknowledged;
+}

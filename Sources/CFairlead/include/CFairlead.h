@@ -1,0 +1,67 @@
+// The few C macros, variadic calls and newer kernel constants that Swift cannot import.
+#ifndef CFAIRLEAD_H
+#define CFAIRLEAD_H
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+// Constants that the importer turns into enumerations or drops, as plain integers.
+static const int fl_sock_stream = SOCK_STREAM;
+static const int fl_sock_cloexec = SOCK_CLOEXEC;
+static const int fl_sock_nonblock = SOCK_NONBLOCK;
+static const int fl_send_flags = MSG_NOSIGNAL | MSG_WAITALL;
+
+/// Sets what every TCP stream of the proxy has: no Nagle delay, keep-alive probes. Other sockets are left as they are.
+void fl_prepare_stream(int fd);
+
+/// Takes one connection that waits at a listening socket, without waiting for one: its descriptor, or -1.
+int fl_accept_pending(int fd);
+
+/// Pins the calling thread to one CPU. Returns 0, or an errno value.
+int fl_pin_current_thread(int cpu);
+
+/// Names the calling thread (at most 15 bytes are kept).
+void fl_name_current_thread(const char *name);
+
+/// Blocks every signal for the calling thread.
+void fl_block_signals(void);
+
+/// A signalfd (non-blocking) for the signals the daemon handles: TERM, INT, HUP, USR1. They must be blocked. Returns -1 on error.
+int fl_signalfd(void);
+
+/// The next signal from a signalfd; 0 when there is none.
+int fl_read_signal(int fd);
+
+/// Raises the descriptor limit to the hard one and returns it.
+unsigned long fl_raise_descriptor_limit(void);
+
+/// Fills `cpus` with the numbers of the CPUs this process may run on; returns how many there are
+/// (never more than `capacity` are written).
+int fl_allowed_cpus(int *cpus, int capacity);
+
+/// The peer credentials of a connected Unix socket (SO_PEERCRED). Returns 0, or an errno value.
+int fl_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid);
+
+/// A new eventfd (closed on exec), or -1. One write to it wakes whoever polls or reads it.
+int fl_eventfd(void);
+void fl_eventfd_signal(int fd);
+
+/// Writes the version of the shared library that provides `symbol`, as its file name tells it (2.3 for liburing.so.2.3), for
+/// libraries that do not say it themselves. `buffer` gets "unknown" where there is none.
+void fl_library_version(const char *symbol, char *buffer, size_t capacity);
+
+/// Enables an io_uring that was set up disabled: IORING_REGISTER_ENABLE_RINGS, which liburing 2.3 declares and does not
+/// export. The calling thread becomes its only issuer. Returns 0, or an errno value.
+int fl_enable_ring(int ring_fd);
+
+/// How many bytes the peer of a TCP socket has acknowledged so far (tcpi_bytes_acked); 0 when the kernel does not say.
+uint64_t fl_acknowledged_bytes(int fd);
+
+/// Fills `buffer` from the kernel's random source (getrandom). Returns 0, or an errno value.
+int fl_random(void *buffer, size_t length);
+
+#endif
