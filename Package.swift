@@ -39,15 +39,20 @@ let package = Package(
   name: "Fairlead",
   targets: [
     // Floor 0: system libraries, and the C that Swift cannot import.
+    .systemLibrary(name: "CLiburing", providers: [.apt(["liburing-dev"])]),
     .target(name: "CFairlead"),
     .target(name: "CBuild", cSettings: commit.map { [.define("FAIRLEAD_COMMIT", to: "\"\($0)\"")] }),
 
     // Floor 1: containers, clocks, addresses.
     module("Base", ["CFairlead"]),
 
+    // Floor 2: mechanisms. None knows another.
+    module("EventLoop", ["Base", "CFairlead", "CLiburing"]),
+
 
     // Tests.
     .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: strict),
     tests("BaseTests", ["Base"]),
+    tests("EventLoopTests", ["EventLoop", "Base", "CFairlead"]),
   ]
 )
