@@ -48,11 +48,21 @@ let package = Package(
 
     // Floor 2: mechanisms. None knows another.
     module("EventLoop", ["Base", "CFairlead", "CLiburing"]),
+    module("HTTP", ["Base"]),
 
 
     // Tests.
     .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: strict),
     tests("BaseTests", ["Base"]),
     tests("EventLoopTests", ["EventLoop", "Base", "CFairlead"]),
+    tests("HTTPTests", ["HTTP", "Base"]),
   ]
 )
+
+if isFuzzing {
+  package.targets += [
+    fuzzTarget("FuzzRequest", ["HTTP"]),
+    fuzzTarget("FuzzResponse", ["HTTP"]),
+    fuzzTarget("FuzzChunked", ["HTTP"]),
+  ]
+}
