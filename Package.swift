@@ -49,6 +49,7 @@ let package = Package(
     // Floor 2: mechanisms. None knows another.
     module("EventLoop", ["Base", "CFairlead", "CLiburing"]),
     module("HTTP", ["Base"]),
+    module("Telemetry", ["Base", "CBuild"]),
 
 
     // Tests.
@@ -56,6 +57,7 @@ let package = Package(
     tests("BaseTests", ["Base"]),
     tests("EventLoopTests", ["EventLoop", "Base", "CFairlead"]),
     tests("HTTPTests", ["HTTP", "Base"]),
+    tests("TelemetryTests", ["Telemetry", "Base"]),
   ]
 )
 

@@ -1,0 +1,76 @@
+// The metrics a node exports, each with its name, help and labels: the contract with dashboards, in one place.
+// Who counts what is the data plane's business. No label value comes from a client's bytes unless it names something configured.
+
+/// The families every node registers. A plain value over one registry.
+public struct ProxyMetrics: Sendable {
+  /// `listener`, `service`, `status_class` (`1xx` ... `5xx`, `none`).
+  public let requests: CounterFamily
+  /// `listener`, `service`: from the request's first byte to the response's end.
+  public let requestDuration: HistogramFamily
+  /// `service`: one attempt at one endpoint.
+  public let attemptDuration: HistogramFamily
+  /// `service`, `reason`.
+  public let retries: CounterFamily
+  /// `service`.
+  public let retryBudgetExhausted: CounterFamily
+  /// `service`, `endpoint`, `state`: 1 for the state the endpoint is in.
+  public let endpointState: GaugeFamily
+  /// `direction` (`downstream`, `upstream`).
+  public let connections: GaugeFamily
+  /// `direction`.
+  public let connectionsOpened: CounterFamily
+  /// `direction` (`in`, `out`): body and head bytes, seen from the clients.
+  public let bytes: CounterFamily
+  /// `code` (`FL2103`): failures that the proxy itself answered.
+  public let errors: CounterFamily
+  /// How long the slowest recent turn of a shard's loop took; `shard`.
+  public let loopLag: GaugeFamily
+  /// Access log records lost; `reason` (`ring_full`, `write_failed`).
+  public let accessLogLost: CounterFamily
+  /// `version`, `commit`, `swift`: always 1.
+  public let buildInfo: GaugeFamily
+
+  public init(registry: Registry) {
+    requests = registry.counter(
+      "fairlead_requests_total", help: "Requests answered, by the class of the response's status.",
+      labels: ["listener", "service", "status_class"],
+      flat: [
+        "rt/{listener}/service/{service}/requests", "rt/{listener}/service/{service}/status/{status_class}",
+      ])
+    requestDuration = registry.histogram(
+      "fairlead_request_duration_seconds", help: "From a request's first byte to the end of its response.",
+      labels: ["listener", "service"], flat: ["rt/{listener}/service/{service}/request_latency_ms"])
+    attemptDuration = registry.histogram(
+      "fairlead_upstream_attempt_duration_seconds", help: "One attempt at one endpoint, retries counted singly.",
+      labels: ["service"], flat: ["service/{service}/attempt_latency_ms"])
+    retries = registry.counter(
+      "fairlead_retries_total", help: "Attempts after the first one, by what made them necessary.",
+      labels: ["service", "reason"], flat: ["service/{service}/retries/total", "service/{service}/retries/{reason}"])
+    retryBudgetExhausted = registry.counter(
+      "fairlead_retry_budget_exhausted_total", help: "Retries not made because the budget was spent.",
+      labels: ["service"], flat: ["service/{service}/retries/budget_exhausted"])
+    endpointState = registry.gauge(
+      "fairlead_endpoint_state", help: "1 for the state an endpoint is in.", labels: ["service", "endpoint", "state"])
+    connections = registry.gauge(
+      "fairlead_connections", help: "Connections open now.", labels: ["direction"])
+    connectionsOpened = registry.counter(
+      "fairlead_connections_opened_total", help: "Connections opened so far.", labels: ["direction"])
+    bytes = registry.counter(
+      "fairlead_bytes_total", help: "Bytes received from clients (in) and sent to them (out).", unit: .bytes,
+      labels: ["direction"])
+    errors = registry.counter(
+      "fairlead_errors_total", help: "Failures that the proxy answered itself, by code.", labels: ["code"])
+    loopLag = registry.gauge(
+      "fairlead_shard_loop_lag_seconds", help: "The longest recent turn of a shard's event loop.", unit: .seconds,
+      labels: ["shard"], merge: .maximum)
+    accessLogLost = registry.counter(
+      "fairlead_access_log_lost_total", help: "Access log records that were not written.", labels: ["reason"])
+    buildInfo = registry.gauge(
+      "fairlead_build_info", help: "What is running.", labels: ["version", "commit", "swift"], merge: .maximum)
+  }
+
+  /// Sets the build's series. The control thread, once.
+  public func publish(_ build: BuildInformation, registry: Registry) {
+    buildInfo.cell(shard: registry.controlShard, labels: [build.version, build.commit, build.swift]).set(1)
+  }
+}
