@@ -51,6 +51,8 @@ let package = Package(
     module("HTTP", ["Base"]),
     module("Telemetry", ["Base", "CBuild"]),
 
+    // Floor 3: pure decisions.
+    module("Policy", ["Base", "HTTP", "Telemetry"]),
 
     // Tests.
     .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: strict),
@@ -58,6 +60,7 @@ let package = Package(
     tests("EventLoopTests", ["EventLoop", "Base", "CFairlead"]),
     tests("HTTPTests", ["HTTP", "Base"]),
     tests("TelemetryTests", ["Telemetry", "Base"]),
+    tests("PolicyTests", ["Policy", "HTTP", "Base"]),
   ]
 )
 
