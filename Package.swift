@@ -40,6 +40,7 @@ let package = Package(
   targets: [
     // Floor 0: system libraries, and the C that Swift cannot import.
     .systemLibrary(name: "CLiburing", providers: [.apt(["liburing-dev"])]),
+    .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .target(name: "CFairlead"),
     .target(name: "CBuild", cSettings: commit.map { [.define("FAIRLEAD_COMMIT", to: "\"\($0)\"")] }),
 
@@ -54,6 +55,9 @@ let package = Package(
     // Floor 3: pure decisions.
     module("Policy", ["Base", "HTTP", "Telemetry"]),
 
+    // Floor 4: from a file to values.
+    module("Configuration", ["Base", "HTTP", "Policy", "CYAML"]),
+
     // Tests.
     .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: strict),
     tests("BaseTests", ["Base"]),
@@ -61,6 +65,7 @@ let package = Package(
     tests("HTTPTests", ["HTTP", "Base"]),
     tests("TelemetryTests", ["Telemetry", "Base"]),
     tests("PolicyTests", ["Policy", "HTTP", "Base"]),
+    tests("ConfigurationTests", ["Configuration", "Policy", "Base"]),
   ]
 )
 
@@ -69,5 +74,6 @@ if isFuzzing {
     fuzzTarget("FuzzRequest", ["HTTP"]),
     fuzzTarget("FuzzResponse", ["HTTP"]),
     fuzzTarget("FuzzChunked", ["HTTP"]),
+    fuzzTarget("FuzzConfiguration", ["Configuration"]),
   ]
 }

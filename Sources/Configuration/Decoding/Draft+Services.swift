@@ -1,0 +1,54 @@
+// Decodes one entry of `services`.
+
+import Base
+import Policy
+
+extension Draft {
+  static func service(_ decoder: Decoder, _ value: YAMLValue) -> Service? {
+    let known = ["name", "balancer", "timeouts", "limits", "protocol"]
+    guard let fields = Fields(decoder, value, known: known, later: ["retries", "circuitBreaker"]) else { return nil }
+    fields.require("name", "name: /svc")
+    var name: Path?
+    if let text = fields.text("name") {
+      name = Self.name(text)
+      if name == nil {
+        fields.reportValue("name", "\(quoted(text)) is not a name; write a path such as /svc or /svc/web")
+      }
+    }
+    var entry = Configuration.ServiceEntry(name: name ?? .root)
+    balancer(fields, &entry)
+    timeouts(fields, &entry)
+    limits(fields, &entry)
+    entry.protocol = fields.choice("protocol", later: ["http2"])
+    guard name != nil, let nameRange = fields["name"]?.node.range else { return nil }
+    return Service(value: entry, nameRange: nameRange)
+  }
+
+  /// As requests have it, hosts in lower case. Nil for what is no name; `/` alone is none either.
+  private static func name(_ text: String) -> Path? {
+    guard let name = try? Path(parsing: text), name != .root else { return nil }
+    return HostIdentifier().normalized(name)
+  }
+
+  private static func balancer(_ fields: Fields, _ entry: inout Configuration.ServiceEntry) {
+    guard let balancer = fields.fields("balancer", known: ["kind", "load", "decay"]) else { return }
+    entry.balancerKind = balancer.choice("kind", later: ["round-robin", "ring-hash", "maglev", "aperture"])
+    entry.balancerLoad = balancer.choice("load")
+    entry.balancerDecay = balancer.duration("decay", in: .milliseconds(100) ... .seconds(3600))
+  }
+
+  private static func timeouts(_ fields: Fields, _ entry: inout Configuration.ServiceEntry) {
+    guard let timeouts = fields.fields("timeouts", known: ["connect", "request", "attempt", "idle"]) else { return }
+    entry.connectTimeout = timeouts.duration("connect", in: .milliseconds(1) ... .seconds(3600))
+    entry.requestTimeout = timeouts.duration("request", in: .milliseconds(1) ... .seconds(86400))
+    entry.attemptTimeout = timeouts.optionalDuration("attempt", in: .milliseconds(1) ... .seconds(86400))
+    entry.idleTimeout = timeouts.duration("idle", in: .milliseconds(10) ... .seconds(86400))
+  }
+
+  private static func limits(_ fields: Fields, _ entry: inout Configuration.ServiceEntry) {
+    guard let limits = fields.fields("limits", known: ["connections", "pending", "requests"]) else { return }
+    entry.connections = limits.integer("connections", in: 1...1_000_000)
+    entry.pending = limits.integer("pending", in: 0...1_000_000)
+    entry.requests = limits.integer("requests", in: 1...1_000_000)
+  }
+}

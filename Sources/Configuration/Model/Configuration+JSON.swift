@@ -1,0 +1,134 @@
+// The effective configuration as JSON: with every default filled in, in the words of the file. What is written here
+// can be read again as a configuration (JSON is YAML), and gives the same values.
+
+public import Base
+import Policy
+
+extension Configuration {
+  /// Writes the whole configuration as one JSON object.
+  public func write(to json: inout JSONWriter) {
+    json.object { json in
+      json.object("node") { node.write(to: &$0) }
+      json.object("admin") { admin.write(to: &$0) }
+      json.array("listeners") { json in
+        for listener in listeners { json.object { listener.write(to: &$0) } }
+      }
+      json.array("discovery") { json in
+        for entry in discovery { json.object { entry.write(to: &$0) } }
+      }
+      json.member("delegations", delegations.reduce("") { $0 + "\($1.entry) ;\n" })
+      json.array("services") { json in
+        for entry in services { json.object { entry.write(to: &$0) } }
+      }
+      json.object("limits") { limits.write(to: &$0) }
+      json.object("telemetry") { telemetry.write(to: &$0) }
+    }
+  }
+
+  /// The same as text, indented for people, with a newline at its end.
+  public func render() -> String {
+    var json = JSONWriter(indented: true, reserving: 4096)
+    write(to: &json)
+    json.newline()
+    return json.text
+  }
+}
+
+extension Configuration.Node {
+  fileprivate func write(to json: inout JSONWriter) {
+    json.member("name", name)
+    switch shards {
+    case .auto: json.member("shards", "auto")
+    case .count(let count): json.member("shards", count)
+    }
+    json.member("via", via)
+    json.member("drainTimeout", drainTimeout.shortText)
+  }
+}
+
+extension Configuration.Admin {
+  fileprivate func write(to json: inout JSONWriter) {
+    json.member("socket", socket ?? "none")
+    if let group { json.member("group", group) }
+    if let operators { json.member("operators", operators) }
+    if let http { json.member("http", http.description) }
+  }
+}
+
+extension Configuration.Listener {
+  fileprivate func write(to json: inout JSONWriter) {
+    json.member("name", name)
+    json.member("address", address.description)
+    json.member("direction", direction.rawValue)
+    json.member("capture", "none")
+    json.member("protocol", self.protocol.rawValue)
+    json.member("trust", trust.rawValue)
+    json.member("proxyProtocol", false)
+  }
+}
+
+extension Configuration.StaticDiscovery {
+  fileprivate func write(to json: inout JSONWriter) {
+    json.member("kind", "static")
+    json.member("prefix", prefix)
+    json.object("services") { json in
+      for service in services {
+        json.array(service.name) { json in
+          for endpoint in service.endpoints { json.string(endpoint.description) }
+        }
+      }
+    }
+  }
+}
+
+extension Configuration.Endpoint: CustomStringConvertible {
+  /// As a configuration writes it: `127.0.0.1:9001`, or `127.0.0.1:9001 * 2.0` where the weight is not 1.
+  public var description: String { weight == 1 ? address.description : "\(address) * \(weight)" }
+}
+
+extension Configuration.ServiceEntry {
+  fileprivate func write(to json: inout JSONWriter) {
+    json.member("name", name.description)
+    json.object("balancer") { json in
+      if let balancerKind { json.member("kind", balancerKind.rawValue) }
+      if let balancerLoad { json.member("load", balancerLoad.rawValue) }
+      if let balancerDecay { json.member("decay", balancerDecay.shortText) }
+    }
+    json.object("timeouts") { json in
+      if let connectTimeout { json.member("connect", connectTimeout.shortText) }
+      if let requestTimeout { json.member("request", requestTimeout.shortText) }
+      if let attemptTimeout { json.member("attempt", attemptTimeout?.shortText ?? "none") }
+      if let idleTimeout { json.member("idle", idleTimeout.shortText) }
+    }
+    json.object("limits") { json in
+      if let connections { json.member("connections", connections) }
+      if let pending { json.member("pending", pending) }
+      if let requests { json.member("requests", requests) }
+    }
+    if let `protocol` { json.member("protocol", `protocol`.rawValue) }
+  }
+}
+
+extension Configuration.Limits {
+  fileprivate func write(to json: inout JSONWriter) {
+    json.member("headerBytes", headerBytes.description)
+    json.member("headers", headers)
+    json.member("requestLineBytes", requestLineBytes.description)
+    json.member("connections", connections)
+    json.member("headerTimeout", headerTimeout.shortText)
+    json.member("idleTimeout", idleTimeout.shortText)
+    json.member("viaHops", viaHops)
+  }
+}
+
+extension Configuration.Telemetry {
+  fileprivate func write(to json: inout JSONWriter) {
+    if let accessLog {
+      json.object("accessLog") { json in
+        json.member("path", accessLog.path)
+        json.member("format", accessLog.format.rawValue)
+      }
+    }
+    json.object("labels") { $0.member("maxSeries", maxSeries) }
+  }
+}

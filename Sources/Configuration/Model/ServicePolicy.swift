@@ -1,0 +1,104 @@
+// How requests to a service are treated. Entries name a prefix and say some of it; what applies to a name is the
+// default with every matching entry laid over it in the order written, key by key.
+
+public import Policy
+
+/// Everything that applies to one service.
+public struct ServicePolicy: Hashable, Sendable {
+  public enum BalancerKind: String, CaseIterable, Hashable, Sendable {
+    /// The less loaded of two chosen at random.
+    case p2c
+  }
+
+  public enum BalancerLoad: String, CaseIterable, Hashable, Sendable {
+    /// Latency, weighted towards its peaks, times requests in flight.
+    case ewma
+    case inFlight = "in-flight"
+  }
+
+  public enum UpstreamProtocol: String, CaseIterable, Hashable, Sendable {
+    case http1
+    /// As the client speaks it.
+    case same
+  }
+
+  public struct Balancer: Hashable, Sendable {
+    public var kind: BalancerKind = .p2c
+    public var load: BalancerLoad = .ewma
+    /// How long a latency is remembered.
+    public var decay: Duration = .seconds(10)
+  }
+
+  public struct Timeouts: Hashable, Sendable {
+    public var connect: Duration = .seconds(1)
+    /// From the request's head to the end of the response.
+    public var request: Duration = .seconds(15)
+    /// Of one try; nil for none of its own.
+    public var attempt: Duration?
+    /// How long an upstream connection is kept without work.
+    public var idle: Duration = .seconds(60)
+  }
+
+  public struct Limits: Hashable, Sendable {
+    public var connections = 1024
+    public var pending = 1024
+    public var requests = 1024
+  }
+
+  public var balancer = Balancer()
+  public var timeouts = Timeouts()
+  public var limits = Limits()
+  public var `protocol` = UpstreamProtocol.same
+
+  /// The defaults.
+  public init() {}
+}
+
+extension Configuration {
+  /// One entry of `services`: nil says nothing, an earlier entry or the default stands.
+  public struct ServiceEntry: Hashable, Sendable {
+    public let name: Path
+    public var balancerKind: ServicePolicy.BalancerKind?
+    public var balancerLoad: ServicePolicy.BalancerLoad?
+    public var balancerDecay: Duration?
+    public var connectTimeout: Duration?
+    public var requestTimeout: Duration?
+    /// `.some(nil)` is `attempt: none`: takes back what an earlier entry says.
+    public var attemptTimeout: Duration??
+    public var idleTimeout: Duration?
+    public var connections: Int?
+    public var pending: Int?
+    public var requests: Int?
+    public var `protocol`: ServicePolicy.UpstreamProtocol?
+
+    public init(name: Path) { self.name = name }
+
+    func apply(to policy: inout ServicePolicy) {
+      if let balancerKind { policy.balancer.kind = balancerKind }
+      if let balancerLoad { policy.balancer.load = balancerLoad }
+      if let balancerDecay { policy.balancer.decay = balancerDecay }
+      if let connectTimeout { policy.timeouts.connect = connectTimeout }
+      if let requestTimeout { policy.timeouts.request = requestTimeout }
+      if let attemptTimeout { policy.timeouts.attempt = attemptTimeout }
+      if let idleTimeout { policy.timeouts.idle = idleTimeout }
+      if let connections { policy.limits.connections = connections }
+      if let pending { policy.limits.pending = pending }
+      if let requests { policy.limits.requests = requests }
+      if let `protocol` { policy.protocol = `protocol` }
+    }
+  }
+
+  /// What applies to a service: the defaults and every entry whose name is a prefix of `name`, later ones over earlier.
+  /// A host in `name` is compared in lower case, as those of the entries are kept.
+  public func policy(for name: Path) -> ServicePolicy {
+    var policy = ServicePolicy()
+    let name = HostIdentifier().normalized(name)
+    for entry in services where name.hasPrefix(entry.name) { entry.apply(to: &policy) }
+    return policy
+  }
+
+  /// The same for a name in text, such as `/svc/web`; a name that is none gets the defaults.
+  public func policy(forServiceName name: String) -> ServicePolicy {
+    (try? Path(parsing: name)).map { policy(for: $0) } ?? ServicePolicy()
+  }
+}
