@@ -58,6 +58,9 @@ let package = Package(
     // Floor 4: from a file to values.
     module("Configuration", ["Base", "HTTP", "Policy", "CYAML"]),
 
+    // Floor 5: the data plane.
+    module("Proxy", ["Base", "CFairlead", "CLiburing", "EventLoop", "HTTP", "Telemetry", "Policy", "Configuration"]),
+
     // Tests.
     .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: strict),
     tests("BaseTests", ["Base"]),
@@ -66,6 +69,7 @@ let package = Package(
     tests("TelemetryTests", ["Telemetry", "Base"]),
     tests("PolicyTests", ["Policy", "HTTP", "Base"]),
     tests("ConfigurationTests", ["Configuration", "Policy", "Base"]),
+    tests("ProxyTests", ["Proxy", "Configuration", "Policy", "HTTP", "Telemetry", "EventLoop", "Base"]),
   ]
 )
 

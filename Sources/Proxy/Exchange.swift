@@ -1,0 +1,394 @@
+// The life of a request, from its head to the record that is left of it. It knows no protocol: it pairs a downstream
+// stream with an upstream one, and what it asks of them (`sendResponseHead`, `sendRequestBody`, `startUpstreamStream` …) is
+// the business of the protocol that is spoken there: HTTP1Downstream.swift, HTTP1Upstream.swift, Tunnel.swift.
+//
+//   begin     the head is there                       → identify the name, bind it to a service
+//   dispatch  a service is known                      → admit, pick an endpoint, take or open a connection
+//   attach    a connection is there                   → the request goes out
+//             a response head comes                   → pass it on; from here nothing can be retried
+//             both bodies move, each at the other's pace
+//   finish    the response has ended, or cannot       → measure, record, give back
+//
+// Before a response head was passed on, an attempt that failed may be repeated elsewhere (`retry`); after it, a failure
+// can only end the client's connection, so that a part is never taken for the whole.
+
+import Base
+import HTTP
+import Policy
+import Telemetry
+
+typealias ExchangePointer = UnsafeMutablePointer<Exchange>
+
+/// Where an exchange stands.
+enum ExchangePhase: UInt8 {
+  /// Looking for a service, an endpoint, a connection.
+  case dispatching
+  /// Waiting in its service's queue for a connection to come free.
+  case pending
+  /// Given to a connection; no response head yet.
+  case waiting
+  /// The response head has been passed on.
+  case responding
+}
+
+struct ExchangeFlags: OptionSet {
+  var rawValue: UInt16
+
+  /// The whole request has been taken from the client.
+  static let requestComplete = ExchangeFlags(rawValue: 1 << 0)
+  /// The request is longer than we keep for another attempt.
+  static let cannotReplay = ExchangeFlags(rawValue: 1 << 1)
+  /// Counted among the service's requests.
+  static let admitted = ExchangeFlags(rawValue: 1 << 2)
+  /// Both sides became a tunnel.
+  static let tunnel = ExchangeFlags(rawValue: 1 << 3)
+  /// A byte of a response has been seen in this attempt.
+  static let responseStarted = ExchangeFlags(rawValue: 1 << 4)
+  /// The endpoint's kernel has taken bytes of the request in this attempt.
+  static let requestStarted = ExchangeFlags(rawValue: 1 << 5)
+  /// The attempt counts in its endpoint's load.
+  static let loaded = ExchangeFlags(rawValue: 1 << 6)
+  /// Its time may run out only while nothing moves.
+  static let streaming = ExchangeFlags(rawValue: 1 << 7)
+  static let expectsUpgrade = ExchangeFlags(rawValue: 1 << 8)
+}
+
+struct Exchange {
+  let index: UInt32
+  var phase: ExchangePhase = .dispatching
+  var flags: ExchangeFlags = []
+  let method: HTTP.Method
+  let listener: UInt16
+  let downstream: UInt32
+  var upstream: UInt32 = noSlot
+  var service: UInt32 = noSlot
+  var endpoint: UInt32 = noSlot
+  /// The endpoint whose attempt failed last: the next attempt avoids it.
+  var failedEndpoint: UInt32 = noSlot
+  var attempts: UInt8 = 0
+  /// 1xx heads passed on.
+  var interimCount: UInt8 = 0
+  var status: UInt16 = 0
+  var errorCode: UInt16 = 0
+  /// The next exchange in its service's queue.
+  var nextPending: UInt32 = noSlot
+  var record: UInt32 = noSlot
+  let startedAt: MonotonicInstant
+  var attemptStartedAt: MonotonicInstant
+  var firstByteAt: MonotonicInstant
+  var requestByteCount: UInt64 = 0
+  var responseByteCount: UInt64 = 0
+  /// The request, serialized, while no connection has it.
+  var request = SegmentQueue()
+  /// What of the request has been sent in this attempt, kept until the response starts.
+  var replay = SegmentQueue()
+}
+
+extension Shard {
+  // MARK: Begin
+
+  /// A request head has come on `downstream`. The head is `requestHead`, over `bytes`; both may be gone after this call.
+  func begin(_ downstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer, isComplete: Bool) {
+    guard let index = exchanges.allocate() else {
+      respondWithoutExchange(downstream, .nodeFull)
+      return
+    }
+    let exchange = exchanges.pointer(index)
+    exchange.initialize(
+      to: Exchange(
+        index: index, method: requestHead.pointee.method,
+        listener: UInt16(truncatingIfNeeded: downstream.pointee.origin),
+        downstream: downstream.pointee.index, startedAt: state.pointee.now, attemptStartedAt: state.pointee.now,
+        firstByteAt: state.pointee.now))
+    downstream.pointee.exchange = index
+    downstream.pointee.requestCount &+= 1
+    if isComplete { exchange.pointee.flags.insert(.requestComplete) }
+    if requestHead.pointee.wantsUpgrade { exchange.pointee.flags.insert(.expectsUpgrade) }
+    if accessLog != nil { openRecord(exchange, downstream, bytes) }
+
+    switch resolve(requestHead.pointee.authorityRange.slice(of: bytes)) {
+    case .failed(let error): fail(exchange, error)
+    case .service(let service):
+      exchange.pointee.service = service
+      if isLooping(bytes) {
+        fail(exchange, .loop)
+      } else if requestHead.pointee.method == .connect {
+        fail(exchange, .methodNotSupported)
+      } else if !admit(exchange) {
+        fail(exchange, .tooManyRequests)
+      } else if writeRequestHead(exchange, bytes) {
+        extendDeadline(exchange)
+        dispatch(exchange)
+      } else {
+        fail(exchange, .refused(.headTooLong))
+      }
+    }
+  }
+
+  /// The service a host leads to, from this shard's cache or, once, from the delegation table.
+  private func resolve(_ host: UnsafeRawBufferPointer) -> Resolution {
+    let generation = UInt32(truncatingIfNeeded: snapshot.generation)
+    switch names.lookup(host, generation: generation) {
+    case .service(let index): return .service(index)
+    case .negative: return .failed(.unknownName)
+    case .unknown:
+      let resolution = snapshot.resolve(host: host)
+      switch resolution {
+      case .service(let index): names.insert(host, generation: generation, answer: .service(index))
+      case .failed(.unknownName): names.insert(host, generation: generation, answer: .negative)
+      case .failed: break
+      }
+      return resolution
+    }
+  }
+
+  private func isLooping(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard snapshot.sendsVia else { return false }
+    return requestHead.pointee.countVia(pseudonym: viaPseudonym, in: bytes) > limits.viaHops
+  }
+
+  private func admit(_ exchange: ExchangePointer) -> Bool {
+    let service = services.service(exchange.pointee.service)
+    guard service.pointee.shared.pointee.requests.tryAdd(limit: service.pointee.policy.requestLimit) else {
+      return false
+    }
+    exchange.pointee.flags.insert(.admitted)
+    return true
+  }
+
+  // MARK: Dispatch
+
+  /// Finds an endpoint and a connection to it.
+  func dispatch(_ exchange: ExchangePointer) {
+    exchange.pointee.phase = .dispatching
+    let service = services.service(exchange.pointee.service)
+    let endpoint = pickEndpoint(service, avoiding: exchange.pointee.failedEndpoint)
+    guard endpoint >= 0 else {
+      fail(exchange, .noEndpoint)
+      return
+    }
+    switch acquireConnection(exchange, service, UInt32(endpoint)) {
+    case .connection(let upstream): attach(exchange, upstream)
+    case .wait: exchange.pointee.phase = .pending
+    case .failed(let error): fail(exchange, error)
+    }
+  }
+
+  /// Gives the request to a connection. One that still connects sends when it is open.
+  func attach(_ exchange: ExchangePointer, _ upstream: ConnectionPointer) {
+    exchange.pointee.phase = .waiting
+    exchange.pointee.attempts &+= 1
+    exchange.pointee.upstream = upstream.pointee.index
+    exchange.pointee.endpoint = upstream.pointee.endpoint
+    exchange.pointee.attemptStartedAt = state.pointee.now
+    exchange.pointee.flags.subtract([.responseStarted, .requestStarted])
+    upstream.pointee.exchange = exchange.pointee.index
+    upstream.pointee.requestCount &+= 1
+    startLoad(exchange)
+    startUpstreamStream(exchange, upstream)
+  }
+
+  // MARK: Request body
+
+  /// Body bytes from the client; the caller keeps its reference on `owner`.
+  func requestBody(
+    _ exchange: ExchangePointer, _ bytes: UnsafeMutableRawPointer, _ count: Int, _ owner: BufferOwner
+  ) {
+    exchange.pointee.requestByteCount &+= UInt64(count)
+    extendDeadline(exchange)
+    let downstream = connections.pointer(exchange.pointee.downstream)
+    sendRequestBody(exchange, bytes, count, owner)
+    // Sending may have ended the exchange.
+    guard downstream.pointee.exchange == exchange.pointee.index else { return }
+    if requestBacklog(exchange) > unsentByteLimit { pauseReading(downstream) }
+  }
+
+  /// The request is complete.
+  func requestEnded(_ exchange: ExchangePointer) {
+    exchange.pointee.flags.insert(.requestComplete)
+    extendDeadline(exchange)
+  }
+
+  /// Bytes of the request that wait for the upstream to take them.
+  func requestBacklog(_ exchange: ExchangePointer) -> Int {
+    if exchange.pointee.upstream == noSlot { return Int(exchange.pointee.request.byteCount) }
+    return connections.pointer(exchange.pointee.upstream).pointee.unsentByteCount
+  }
+
+  /// From now on no other attempt is possible.
+  func giveUpReplay(_ exchange: ExchangePointer) {
+    exchange.pointee.flags.insert(.cannotReplay)
+    segments.releaseAll(&exchange.pointee.replay)
+  }
+
+  // MARK: Response
+
+  /// A final response head has come on the upstream. The head is `responseHead`, over `bytes`.
+  func responseBegan(_ exchange: ExchangePointer, _ upstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
+    segments.releaseAll(&exchange.pointee.replay)
+    exchange.pointee.phase = .responding
+    exchange.pointee.flags.insert(.streaming)
+    exchange.pointee.firstByteAt = state.pointee.now
+    exchange.pointee.status = responseHead.pointee.status.code
+    let downstream = connections.pointer(exchange.pointee.downstream)
+    observeAttempt(exchange, status: responseHead.pointee.status.code)
+    extendDeadline(exchange)
+    sendResponseHead(exchange, downstream, bytes)
+  }
+
+  /// An interim response (1xx) has come.
+  func responseInterim(_ exchange: ExchangePointer, _ upstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
+    exchange.pointee.interimCount &+= 1
+    guard exchange.pointee.interimCount <= interimLimit else {
+      observeAttempt(exchange, status: nil)
+      fail(exchange, .endpointGarbage)
+      return
+    }
+    extendDeadline(exchange)
+    let downstream = connections.pointer(exchange.pointee.downstream)
+    sendInterimHead(exchange, downstream, bytes)
+    if downstream.pointee.unsentByteCount > unsentByteLimit { pauseReading(upstream) }
+  }
+
+  /// No endpoint has this much to say before it answers.
+  private var interimLimit: UInt8 { 64 }
+
+  /// Body bytes from the endpoint; the caller keeps its reference on `owner`.
+  func responseBody(
+    _ exchange: ExchangePointer, _ upstream: ConnectionPointer, _ bytes: UnsafeMutableRawPointer, _ count: Int,
+    _ owner: BufferOwner
+  ) {
+    exchange.pointee.responseByteCount &+= UInt64(count)
+    extendDeadline(exchange)
+    let downstream = connections.pointer(exchange.pointee.downstream)
+    sendResponseBody(downstream, bytes, count, owner)
+    if downstream.pointee.unsentByteCount > unsentByteLimit { pauseReading(upstream) }
+  }
+
+  /// The response is complete and `upstream` is free of it.
+  func responseEnded(_ exchange: ExchangePointer) {
+    let downstream = connections.pointer(exchange.pointee.downstream)
+    let requestComplete = exchange.pointee.flags.contains(.requestComplete)
+    finish(exchange)
+    downstreamStreamEnded(downstream, requestComplete: requestComplete)
+  }
+
+  // MARK: Failure
+
+  /// The attempt has failed before any part of a response was passed on: repeat it where that is safe, else answer.
+  func attemptFailed(_ exchange: ExchangePointer, _ error: ProxyError, verdict: RetryVerdict) {
+    // A pooled connection that went stale says nothing about the endpoint; a new one will.
+    if verdict != .safe(.staleConnection) { observeAttempt(exchange, status: nil) }
+    exchange.pointee.failedEndpoint = exchange.pointee.endpoint
+    guard Int(exchange.pointee.attempts) < attemptLimit(exchange, verdict),
+      !exchange.pointee.flags.contains(.cannotReplay), takeBackRequest(exchange)
+    else {
+      fail(exchange, error)
+      return
+    }
+    statistics.countRetry(services.service(exchange.pointee.service), error)
+    dispatch(exchange)
+  }
+
+  /// How many attempts a request may have: one where repeating is not safe; three where the endpoint may have worked on it,
+  /// for a request that kills its endpoint must not kill them all; else enough to find one that lives.
+  private func attemptLimit(_ exchange: ExchangePointer, _ verdict: RetryVerdict) -> Int {
+    switch verdict {
+    case .unsafe: 1
+    case .safe(.idempotent): 3
+    case .safe(.neverSent), .safe(.staleConnection):
+      min(services.service(exchange.pointee.service).pointee.endpointCount + 2, 10)
+    }
+  }
+
+  /// Ends an exchange that cannot succeed: with an answer of our own where that is still possible, else by breaking the
+  /// client's connection off.
+  func fail(_ exchange: ExchangePointer, _ error: ProxyError) {
+    exchange.pointee.errorCode = error.code
+    statistics.countError(error)
+    let downstream = connections.pointer(exchange.pointee.downstream)
+    let answers = exchange.pointee.phase != .responding
+    if answers { exchange.pointee.status = error.status }
+    let requestComplete = exchange.pointee.flags.contains(.requestComplete)
+    let service = exchange.pointee.service
+    finish(exchange)
+    if downstream.pointee.flags.contains(.closing) { return }
+    if answers {
+      sendLocalResponse(downstream, error, service: service, requestComplete: requestComplete)
+    } else {
+      close(downstream, abort: true)
+    }
+  }
+
+  /// The client is gone. The endpoint's connection cannot be kept: a response is still to come on it.
+  func downstreamGone(_ exchange: ExchangePointer) {
+    exchange.pointee.errorCode = ProxyError.clientGone.code
+    statistics.countError(.clientGone)
+    finish(exchange)
+  }
+
+  /// The exchange's time is over.
+  func exchangeExpired(_ exchange: ExchangePointer) {
+    if isMoving(exchange) {
+      extendDeadline(exchange)
+      return
+    }
+    if exchange.pointee.flags.contains(.tunnel) {
+      closeTunnel(exchange)
+      return
+    }
+    // A request that is not complete stalls by the client's doing, or by the endpoint's if that does not take it.
+    let isClientsTurn =
+      exchange.pointee.phase != .responding && !exchange.pointee.flags.contains(.requestComplete)
+      && requestBacklog(exchange) <= unsentByteLimit
+    if isClientsTurn {
+      fail(exchange, .bodyTimeout)
+    } else {
+      observeAttempt(exchange, status: nil)
+      fail(exchange, exchange.pointee.phase == .responding ? .responseTruncated : .requestTimeout)
+    }
+  }
+
+  /// Whether what looks like silence is a peer that takes its time: a client the response, an endpoint the request.
+  private func isMoving(_ exchange: ExchangePointer) -> Bool {
+    if exchange.pointee.phase == .responding, isStillTaking(connections.pointer(exchange.pointee.downstream)) {
+      return true
+    }
+    return exchange.pointee.upstream != noSlot && isStillTaking(connections.pointer(exchange.pointee.upstream))
+  }
+
+  /// The request's time runs from its last byte to the response's head; once bodies move, only silence is limited.
+  /// One store: the timer wheel sorts it out.
+  func extendDeadline(_ exchange: ExchangePointer) {
+    let policy = services.service(exchange.pointee.service).pointee.policy
+    let limit =
+      exchange.pointee.flags.contains(.streaming) ? policy.idleTimeoutNanoseconds : policy.requestTimeoutNanoseconds
+    exchangeTimers.schedule(exchange.pointee.index, deadline: deadline(after: limit))
+  }
+
+  // MARK: Finish
+
+  /// Measures, records, and gives everything back. An upstream connection that still has the exchange is closed: its
+  /// response is not over.
+  func finish(_ exchange: ExchangePointer) {
+    let downstream = connections.pointer(exchange.pointee.downstream)
+    downstream.pointee.exchange = noSlot
+    endLoad(exchange)
+    if exchange.pointee.phase == .pending { leaveQueue(exchange) }
+    if exchange.pointee.upstream != noSlot {
+      let upstream = connections.pointer(exchange.pointee.upstream)
+      exchange.pointee.upstream = noSlot
+      upstream.pointee.exchange = noSlot
+      close(upstream)
+    }
+    segments.releaseAll(&exchange.pointee.request)
+    segments.releaseAll(&exchange.pointee.replay)
+    if exchange.pointee.flags.contains(.admitted) {
+      services.service(exchange.pointee.service).pointee.shared.pointee.requests.subtract()
+    }
+    statistics.countExchange(exchange, services, now: state.pointee.now)
+    if exchange.pointee.record != noSlot { closeRecord(exchange) }
+    exchangeTimers.cancel(exchange.pointee.index)
+    exchanges.free(exchange.pointee.index)
+  }
+}

@@ -1,0 +1,73 @@
+// The proxy's own answers: the one place that turns a `ProxyError` into a response.
+
+import Base
+import HTTP
+
+/// Writes proxy-made responses. Pure.
+enum LocalResponse {
+  /// Bytes that every answer fits in, with a via line and a service name of ordinary length.
+  static let sizeLimit = 1536
+
+  /// Writes head and body. Nil when it does not fit.
+  ///
+  /// - Parameters:
+  ///   - service: the name of the service, where one was found.
+  ///   - withBody: false for the answer to a HEAD request, which has the same head.
+  ///   - via: a whole `via` line, or nothing.
+  static func write(
+    _ error: ProxyError, service: String?, closes: Bool, withBody: Bool, via: [UInt8],
+    into buffer: UnsafeMutableRawBufferPointer
+  ) -> Int? {
+    var writer = HTTP1Writer(buffer)
+    let name = service.map { String($0.prefix(64)) } ?? ""
+    let explanation = Explanation(error: error, service: name)
+    writer.append("HTTP/1.1 ")
+    writer.append(decimal: UInt64(error.status))
+    writer.append(" ")
+    writer.append(Status(error.status).reason)
+    writer.append("\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: ")
+    writer.append(decimal: UInt64(explanation.byteCount + 1))
+    writer.append("\r\nl5d-err: ")
+    explanation.write(&writer)
+    writer.append("\r\nfairlead-code: FL")
+    writer.append(decimal: UInt64(error.code))
+    if error == .tooManyConnections || error == .tooManyRequests || error == .nodeFull {
+      writer.append("\r\nretry-after: 1")
+    }
+    if error.status == 405 { writer.append("\r\nallow: GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH") }
+    writer.append("\r\n")
+    via.withUnsafeBytes { writer.append($0) }
+    if closes { writer.append("connection: close\r\n") }
+    writer.append("\r\n")
+    if withBody {
+      explanation.write(&writer)
+      writer.append("\n")
+    }
+    return writer.count
+  }
+
+  /// `no service has this name (FL2003); next: fairlead config`
+  private struct Explanation {
+    let error: ProxyError
+    let service: String
+
+    var byteCount: Int {
+      var count = error.message.utf8CodeUnitCount + error.nextCommand.utf8CodeUnitCount
+      count += " (FL".utf8.count + 4 + "); next: ".utf8.count
+      if !service.isEmpty { count += service.utf8.count + 2 }
+      return count
+    }
+
+    func write(_ writer: inout HTTP1Writer) {
+      if !service.isEmpty {
+        Array(service.utf8).withUnsafeBytes { writer.append($0) }
+        writer.append(": ")
+      }
+      writer.append(error.message)
+      writer.append(" (FL")
+      writer.append(decimal: UInt64(error.code))
+      writer.append("); next: ")
+      writer.append(error.nextCommand)
+    }
+  }
+}

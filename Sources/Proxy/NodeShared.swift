@@ -1,0 +1,121 @@
+// What the shards of a node share: counts, letter-boxes, wake-ups. Everything here may be called from any thread.
+
+import Base
+import CFairlead
+import Glibc
+import Policy
+import Synchronization
+
+/// What the control thread, or another shard, asks of a shard.
+enum ShardMessage: Sendable {
+  /// A connection accepted elsewhere, already counted as this shard's.
+  case adopt(descriptor: Int32, listener: UInt32)
+  case ping(ShardGather<Int>)
+  case connections(ShardGather<ShardConnections>, limit: Int)
+  case loads(ShardGather<[[EndpointLoad]]>)
+  /// A shard is at the limit of a service's connections and needs one: close an idle one.
+  case freeConnection(service: UInt32)
+  /// A connection of a service was closed while requests wait for one.
+  case connectionFreed(service: UInt32)
+  case drain
+  case stop
+}
+
+/// A question to every shard: the last one to answer passes all answers on, from its own thread. Shards that never answer
+/// leave the question open; who asked must have a time limit of their own.
+final class ShardGather<Answer: Sendable>: Sendable {
+  private let answers: Mutex<[Answer]> = Mutex([])
+  private let expected: Int
+  private let reply: @Sendable ([Answer]) -> Void
+
+  init(expected: Int, reply: @escaping @Sendable ([Answer]) -> Void) {
+    self.expected = expected
+    self.reply = reply
+  }
+
+  func add(_ answer: Answer) {
+    let complete = answers.withLock { answers -> [Answer]? in
+      answers.append(answer)
+      return answers.count == expected ? answers : nil
+    }
+    if let complete { reply(complete) }
+  }
+}
+
+/// Shared by all shards of a node and by its control thread.
+final class NodeShared: @unchecked Sendable {
+  let shardCount: Int
+  /// Downstream connections of the whole node.
+  let downstreamConnections = LimitCell()
+  /// What the access log's records call listeners and services.
+  let logNames: LogNames
+  private let wakeAccessLog = Mutex<(@Sendable () -> Void)?>(nil)
+  private let mailboxes: [Mailbox<ShardMessage>]
+  private let wakeDescriptors: [Int32]
+  /// Downstream connections by shard, a cache line pair apart.
+  private let loads: UnsafeMutablePointer<Atomic<Int>>
+  private static let loadStride = 128 / MemoryLayout<Atomic<Int>>.stride
+
+  init(shardCount: Int, logNames: LogNames) {
+    self.shardCount = shardCount
+    self.logNames = logNames
+    mailboxes = (0..<shardCount).map { _ in Mailbox(capacity: 65_536) }
+    wakeDescriptors = (0..<shardCount).map { _ in fl_eventfd() }
+    loads = .allocate(capacity: shardCount * NodeShared.loadStride)
+    for position in 0..<(shardCount * NodeShared.loadStride) { (loads + position).initialize(to: Atomic(0)) }
+  }
+
+  deinit {
+    loads.deallocate()
+    for descriptor in wakeDescriptors where descriptor >= 0 { Glibc.close(descriptor) }
+  }
+
+  // MARK: Messages
+
+  func mailbox(of shard: Int) -> Mailbox<ShardMessage> { mailboxes[shard] }
+  func wakeDescriptor(of shard: Int) -> Int32 { wakeDescriptors[shard] }
+
+  /// False when the shard's letter-box is full: it has not turned for very long.
+  func send(_ message: ShardMessage, to shard: Int) -> Bool {
+    switch mailboxes[shard].push(message) {
+    case .full: return false
+    case .queued: return true
+    case .wakeReader:
+      fl_eventfd_signal(wakeDescriptors[shard])
+      return true
+    }
+  }
+
+  /// To all shards but the one that sends.
+  func broadcast(_ message: ShardMessage, from sender: Int) {
+    for shard in 0..<shardCount where shard != sender { _ = send(message, to: shard) }
+  }
+
+  // MARK: Access log
+
+  func onAccessLogHalfFull(_ wake: @escaping @Sendable () -> Void) { wakeAccessLog.withLock { $0 = wake } }
+
+  /// A shard's ring fills up: its writer should not wait for its next round.
+  func accessLogIsHalfFull() { wakeAccessLog.withLock { $0 }?() }
+
+  // MARK: Spreading connections
+
+  private func load(_ shard: Int) -> UnsafeMutablePointer<Atomic<Int>> { loads + shard * NodeShared.loadStride }
+
+  func addConnection(to shard: Int) { load(shard).pointee.wrappingAdd(1, ordering: .relaxed) }
+  func removeConnection(from shard: Int) { load(shard).pointee.wrappingSubtract(1, ordering: .relaxed) }
+  func connectionCount(of shard: Int) -> Int { load(shard).pointee.load(ordering: .relaxed) }
+
+  /// The least loaded shard, when it holds clearly fewer connections than `shard`: by more than one and an eighth.
+  func shardToTake(insteadOf shard: Int) -> Int? {
+    if shardCount == 1 { return nil }
+    let own = connectionCount(of: shard)
+    var least = shard
+    var leastCount = own
+    for other in 0..<shardCount {
+      let count = connectionCount(of: other)
+      if count < leastCount { (least, leastCount) = (other, count) }
+    }
+    return own > leastCount + 1 + leastCount / 8 ? least : nil
+  }
+}

@@ -1,0 +1,141 @@
+// Every failure the proxy itself answers with, in one place: its stable code, its status, what it says, and what to run
+// next. `LocalResponse` turns one into a response; counters and the access log go by the same code.
+
+import HTTP
+
+/// Why the proxy answered instead of an endpoint.
+///
+/// Codes: FL10xx refused bytes of a request, FL11xx the client otherwise, FL20xx names, FL21xx endpoints,
+/// FL22xx limits, FL23xx loops. They never change their meaning.
+enum ProxyError: Equatable {
+  case refused(Refusal)
+  case headerTimeout
+  case bodyTimeout
+  case clientGone
+  case methodNotSupported
+  case noHost
+  case badName
+  case unknownName
+  case delegationFailed
+  case endpointUnreachable
+  case connectTimeout
+  case endpointClosed
+  case endpointGarbage
+  case responseTruncated
+  case requestTimeout
+  case noEndpoint
+  case tooManyConnections
+  case tooManyRequests
+  case noDescriptor
+  case nodeFull
+  case loop
+
+  /// The number behind `FL`.
+  var code: UInt16 {
+    switch self {
+    case .refused(let refusal): 1001 + UInt16(refusal.rawValue)
+    case .headerTimeout: 1101
+    case .bodyTimeout: 1102
+    case .clientGone: 1103
+    case .methodNotSupported: 1104
+    case .noHost: 2001
+    case .badName: 2002
+    case .unknownName: 2003
+    case .delegationFailed: 2004
+    case .endpointUnreachable: 2101
+    case .connectTimeout: 2102
+    case .endpointClosed: 2103
+    case .endpointGarbage: 2104
+    case .responseTruncated: 2105
+    case .requestTimeout: 2106
+    case .noEndpoint: 2201
+    case .tooManyConnections: 2202
+    case .tooManyRequests: 2203
+    case .noDescriptor: 2204
+    case .nodeFull: 2205
+    case .loop: 2301
+    }
+  }
+
+  /// The status of the answer. `clientGone` and `responseTruncated` have nobody or nothing left to answer with; their
+  /// status appears in logs only.
+  var status: UInt16 {
+    switch self {
+    case .refused(let refusal): refusal.status
+    case .headerTimeout, .bodyTimeout: 408
+    case .clientGone: 499
+    case .methodNotSupported: 405
+    case .noHost, .badName: 400
+    case .unknownName: 404
+    case .delegationFailed: 502
+    case .endpointUnreachable, .endpointClosed, .endpointGarbage, .responseTruncated: 502
+    case .connectTimeout, .requestTimeout: 504
+    case .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull: 503
+    case .loop: 508
+    }
+  }
+
+  /// What happened, in one line.
+  var message: StaticString {
+    switch self {
+    case .refused(let refusal): refusal.message
+    case .headerTimeout: "the request head did not arrive in time (limits.headerTimeout)"
+    case .bodyTimeout: "the request body stopped coming (timeouts.request)"
+    case .clientGone: "the client went away"
+    case .methodNotSupported: "CONNECT is not served on this listener"
+    case .noHost: "the request names no host, so no service can be found for it"
+    case .badName: "the host cannot be a service name"
+    case .unknownName: "no service has this name"
+    case .delegationFailed: "the delegation of this name does not end"
+    case .endpointUnreachable: "no endpoint of the service accepts connections"
+    case .connectTimeout: "no endpoint of the service answered a connect in time (timeouts.connect)"
+    case .endpointClosed: "the endpoint closed the connection before it answered"
+    case .endpointGarbage: "the endpoint answered with something that is not HTTP/1"
+    case .responseTruncated: "the endpoint's response broke off"
+    case .requestTimeout: "the endpoint did not answer in time (timeouts.request)"
+    case .noEndpoint: "the service has no endpoint"
+    case .tooManyConnections: "the service has too many connections and waiting requests (limits.connections, pending)"
+    case .tooManyRequests: "the service has too many requests (limits.requests)"
+    case .noDescriptor: "the proxy has run out of descriptors"
+    case .nodeFull: "the proxy has too many connections (limits.connections)"
+    case .loop: "the request has passed this node too often (limits.viaHops)"
+    }
+  }
+
+  /// What to run to find out more.
+  var nextCommand: StaticString {
+    switch self {
+    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported: "fairlead metrics"
+    case .noHost, .badName, .unknownName, .delegationFailed, .loop: "fairlead config"
+    case .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated, .requestTimeout,
+      .noEndpoint:
+      "fairlead endpoints"
+    case .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull: "fairlead status"
+    }
+  }
+
+  /// Whether the client's connection cannot go on after this answer.
+  var endsConnection: Bool {
+    switch self {
+    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .responseTruncated, .nodeFull: true
+    default: false
+    }
+  }
+
+  /// A dense number for tables of counters.
+  var position: Int {
+    switch self {
+    case .refused(let refusal): Int(refusal.rawValue)
+    default: Refusal.allCases.count + (ProxyError.others.firstIndex(of: self) ?? 0)
+    }
+  }
+
+  /// All errors, by `position`.
+  static var all: [ProxyError] { Refusal.allCases.map { .refused($0) } + others }
+
+  private static let others: [ProxyError] = [
+    .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .noHost, .badName, .unknownName,
+    .delegationFailed, .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated,
+    .requestTimeout, .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .loop,
+  ]
+}

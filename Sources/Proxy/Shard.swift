@@ -1,0 +1,359 @@
+// One event-loop thread: its ring, its connections and exchanges, its timers, its upstream pools, its statistics. Nothing
+// of a shard is shared, so nothing here locks; what is read from outside are single-writer cells.
+//
+// A turn:  submit and wait (one system call) → completions → expired timers → messages → flush → close → again.
+
+import Base
+import Configuration
+import EventLoop
+import Glibc
+import HTTP
+import Policy
+import Telemetry
+
+/// What a shard's own code changes from event to event. Reached through a pointer: no exclusivity checks.
+struct ShardState {
+  /// The clock, read once a turn and again within long ones.
+  var now: MonotonicInstant
+  var random: RandomSource
+  /// Connections with output to send, being closed, and waiting for a receive buffer.
+  var dirty = SlotList()
+  var closing = SlotList()
+  var starved = SlotList()
+  /// First of the list of downstream connections.
+  var downstreamHead: UInt32 = noSlot
+  var listenerCount = 0
+  var acceptsInFlight = 0
+  /// When to try to accept again after a shortage.
+  var acceptRetryAt: MonotonicInstant?
+  var isDraining = false
+  var isStopping = false
+  /// What the wake-up's eventfd is read into.
+  var wakeCounter: UInt64 = 0
+}
+
+extension UnsafeRawBufferPointer {
+  /// A copy of `bytes` in memory of its own, which the caller deallocates.
+  static func copy(_ bytes: [UInt8]) -> UnsafeRawBufferPointer {
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 8)
+    memory.copyBytes(from: bytes)
+    return UnsafeRawBufferPointer(memory)
+  }
+}
+
+/// The limits of heads and connections in the units the shard counts in.
+struct ShardLimits {
+  let head: HTTP1Limits
+  let connections: Int
+  let headerTimeoutNanoseconds: UInt64
+  let idleTimeoutNanoseconds: UInt64
+  let viaHops: Int
+}
+
+/// A shard. Made and destroyed by its node; everything else runs on its own thread.
+final class Shard {
+  let index: Int
+  let node: NodeShared
+  let limits: ShardLimits
+  let snapshot: Snapshot
+  let ring: Ring
+  let connections: Slab<Connection>
+  let connectionTimers: TimerWheel
+  let exchanges: Slab<Exchange>
+  let exchangeTimers: TimerWheel
+  let sendVectors: Slab<SendVector>
+  let segments: SegmentStore
+  let services: ShardServices
+  let names: NameCache
+  let statistics: ShardStatistics
+  let accessLog: AccessRing?
+  let records: Slab<AccessRecord>
+  let requestHead: UnsafeMutablePointer<RequestHead>
+  let responseHead: UnsafeMutablePointer<ResponseHead>
+  let trailerFields: UnsafeMutablePointer<FieldTable>
+  /// The snapshot's `via` line and pseudonym as plain memory of this shard: reading them costs no reference count.
+  let viaLine: UnsafeRawBufferPointer
+  let viaPseudonym: UnsafeRawBufferPointer
+  /// The `via` line and a `traceparent` line whose value is written anew for each request that brings none.
+  let traceLines: UnsafeMutableRawBufferPointer
+  let listeners: UnsafeMutablePointer<ListenerSocket>
+  let state: UnsafeMutablePointer<ShardState>
+  private let batch: UnsafeMutablePointer<Completion>
+
+  private static let batchCapacity = 256
+  /// Requests in progress on one shard. Each has a downstream connection, so there are never more of them than those.
+  private static let exchangeCapacity: UInt32 = 1 << 20
+
+  init(index: Int, node: NodeShared, snapshot: Snapshot, metrics: NodeMetrics, accessLog: AccessRing?) throws {
+    self.index = index
+    self.node = node
+    self.snapshot = snapshot
+    self.accessLog = accessLog
+    let now = MonotonicInstant.now()
+    let configured = snapshot.configuration.limits
+    limits = ShardLimits(
+      head: HTTP1Limits(
+        headerBytes: Int(clamping: configured.headerBytes.bytes), headers: configured.headers,
+        requestLineBytes: Int(clamping: configured.requestLineBytes.bytes)),
+      connections: configured.connections,
+      headerTimeoutNanoseconds: configured.headerTimeout.wholeNanoseconds,
+      idleTimeoutNanoseconds: configured.idleTimeout.wholeNanoseconds,
+      viaHops: configured.viaHops)
+    ring = try Ring()
+    segments = try SegmentStore(receiveBuffers: ReceiveBufferPool(ring: ring))
+    let capacity = Shard.connectionCapacity(snapshot)
+    connections = try Slab(capacity: capacity)
+    connectionTimers = try TimerWheel(capacity: capacity, now: now)
+    exchanges = try Slab(capacity: Shard.exchangeCapacity)
+    exchangeTimers = try TimerWheel(capacity: Shard.exchangeCapacity, now: now)
+    sendVectors = try Slab(capacity: capacity)
+    records = try Slab(capacity: Shard.exchangeCapacity)
+    services = ShardServices(snapshot, metrics: metrics, shard: index)
+    var random = RandomSource.seededByKernel()
+    names = NameCache(random: &random)
+    statistics = ShardStatistics(
+      metrics: metrics, shard: index, listeners: snapshot.configuration.listeners.map(\.name))
+    requestHead = .allocate(capacity: 1)
+    requestHead.initialize(to: RequestHead(maximumFields: limits.head.headers))
+    responseHead = .allocate(capacity: 1)
+    responseHead.initialize(to: ResponseHead(maximumFields: limits.head.headers))
+    trailerFields = .allocate(capacity: 1)
+    trailerFields.initialize(to: FieldTable(capacity: limits.head.headers))
+    viaLine = .copy(snapshot.viaLine)
+    viaPseudonym = .copy(snapshot.viaPseudonym)
+    let trace = "traceparent: " + String(repeating: "0", count: TraceContext.encodedByteCount) + "\r\n"
+    traceLines = UnsafeMutableRawBufferPointer(mutating: .copy(snapshot.viaLine + Array(trace.utf8)))
+    listeners = .allocate(capacity: max(snapshot.configuration.listeners.count, 1))
+    batch = .allocate(capacity: Shard.batchCapacity)
+    state = .allocate(capacity: 1)
+    state.initialize(to: ShardState(now: now, random: random))
+  }
+
+  /// Downstream connections up to the node's limit, and as many upstream ones as the services may have.
+  private static func connectionCapacity(_ snapshot: Snapshot) -> UInt32 {
+    var total = snapshot.configuration.limits.connections
+    for service in snapshot.services { total += service.policy.limits.connections }
+    return UInt32(clamping: min(total, 1 << 22))
+  }
+
+  // MARK: The loop
+
+  /// Runs until told to stop. The shard's thread lives in here.
+  func run() {
+    do throws(RingError) { try ring.enable() } catch { fatalStart(error) }
+    armWakeup()
+    armAccepts()
+    while !state.pointee.isStopping {
+      ring.submitAndWait(timeoutNanoseconds: waitLimit())
+      state.pointee.now = .now()
+      let begin = state.pointee.now
+      takeCompletions()
+      expireTimers()
+      retryStarved()
+      if let retry = state.pointee.acceptRetryAt, retry <= state.pointee.now, !state.pointee.isDraining {
+        state.pointee.acceptRetryAt = nil
+        armAccepts()
+      }
+      endTurn()
+      statistics.countTurn(nanoseconds: MonotonicInstant.now().nanoseconds(since: begin))
+    }
+  }
+
+  /// The probe enabled a ring like this one a moment ago; when this one cannot be, there is nothing to run on.
+  private func fatalStart(_ error: RingError) -> Never {
+    preconditionFailure("shard \(index): the ring that was set up cannot be enabled: \(error)")
+  }
+
+  func deadline(after nanoseconds: UInt64) -> MonotonicInstant {
+    state.pointee.now.advanced(byNanoseconds: nanoseconds)
+  }
+
+  private func takeCompletions() {
+    while true {
+      let count = ring.takeCompletions(into: batch, capacity: Shard.batchCapacity)
+      for position in 0..<count { handle(batch[position]) }
+      if count < Shard.batchCapacity { return }
+      state.pointee.now = .now()
+    }
+  }
+
+  private func handle(_ completion: Completion) {
+    guard let kind = completion.tag.kind else { return }
+    switch kind {
+    case .receive, .send, .connect:
+      guard
+        let connection = connections.pointer(
+          completion.tag.slot, generation: completion.tag.generation, mask: 0xFF_FFFF)
+      else { return }
+      switch kind {
+      case .receive: received(connection, completion)
+      case .send: sent(connection, completion.result)
+      default: connected(connection, completion.result)
+      }
+    case .accept: accepted(completion)
+    case .wakeup: wokenUp()
+    case .cancel: break
+    }
+  }
+
+  private func expireTimers() {
+    while let index = connectionTimers.popExpired(state.pointee.now) {
+      if connections.isAllocated(index) { connectionExpired(connections.pointer(index)) }
+    }
+    while let index = exchangeTimers.popExpired(state.pointee.now) {
+      if exchanges.isAllocated(index) { exchangeExpired(exchanges.pointer(index)) }
+    }
+  }
+
+  private func waitLimit() -> UInt64? {
+    // The clock as of the end of the turn: what was scheduled in it counts from there.
+    let now = state.pointee.now
+    var wake = connectionTimers.nextWake(after: now)
+    if let other = exchangeTimers.nextWake(after: now), wake.map({ other < $0 }) ?? true { wake = other }
+    if let retry = state.pointee.acceptRetryAt, wake.map({ retry < $0 }) ?? true { wake = retry }
+    if state.pointee.starved.count > 0 {
+      let soon = now.advanced(byNanoseconds: 10_000_000)
+      if wake.map({ soon < $0 }) ?? true { wake = soon }
+    }
+    return wake.map { $0.nanoseconds(since: now) }
+  }
+
+  /// Flushes, closes, and gives buffers back to the kernel. Flushing can close and closing can queue output, so both go
+  /// on until nothing is left.
+  private func endTurn() {
+    repeat {
+      var position = 0
+      while position < state.pointee.dirty.count {
+        let entry = state.pointee.dirty[position]
+        if let connection = connections.pointer(entry.index, generation: entry.generation) { flush(connection) }
+        position += 1
+      }
+      state.pointee.dirty.removeFirst(position)
+      reapClosing()
+    } while state.pointee.dirty.count > 0
+    segments.receiveBuffers.publish()
+  }
+
+  private func reapClosing() {
+    let count = state.pointee.closing.count
+    for position in 0..<count {
+      let entry = state.pointee.closing[position]
+      guard let connection = connections.pointer(entry.index, generation: entry.generation) else { continue }
+      if !reap(connection) { state.pointee.closing.append(entry.index, entry.generation) }
+    }
+    state.pointee.closing.removeFirst(count)
+  }
+
+  private func retryStarved() {
+    let count = state.pointee.starved.count
+    guard count > 0, segments.receiveBuffers.canServe else { return }
+    for position in 0..<count {
+      let entry = state.pointee.starved[position]
+      guard let connection = connections.pointer(entry.index, generation: entry.generation) else { continue }
+      connection.pointee.flags.remove(.starved)
+      armReceive(connection)
+    }
+    state.pointee.starved.removeFirst(count)
+  }
+
+  private func connectionExpired(_ connection: ConnectionPointer) {
+    if connection.pointee.flags.contains(.closing) { return }
+    switch connection.pointee.role {
+    case .downstream: downstreamExpired(connection)
+    case .upstream:
+      if connection.pointee.flags.contains(.connecting) {
+        connectFailed(connection, .connectTimeout)
+      } else {
+        close(connection)
+      }
+    }
+  }
+
+  // MARK: Messages
+
+  private func armWakeup() {
+    ring.readCounter(
+      node.wakeDescriptor(of: index),
+      into: UnsafeMutableRawPointer(state).advanced(by: MemoryLayout<ShardState>.offset(of: \.wakeCounter) ?? 0)
+        .assumingMemoryBound(to: UInt64.self),
+      tag: OperationTag(kind: .wakeup, slot: 0, generation: 0))
+  }
+
+  private func wokenUp() {
+    armWakeup()
+    node.mailbox(of: index).drain { message in
+      switch message {
+      case .adopt(let descriptor, let listener): adopt(descriptor, listener)
+      case .ping(let gather): gather.add(index)
+      case .connections(let gather, let limit): gather.add(listConnections(limit: limit))
+      case .loads(let gather): gather.add(listLoads())
+      case .freeConnection(let service): freeIdleConnection(of: service)
+      case .connectionFreed(let service): retryPending(services.service(service))
+      case .drain: beginDrain()
+      case .stop: state.pointee.isStopping = true
+      }
+    }
+  }
+
+  /// Stops accepting; connections end when they have nothing in progress. Idle ones get half a second, so that a request
+  /// that is on its way is still answered.
+  private func beginDrain() {
+    if state.pointee.isDraining { return }
+    state.pointee.isDraining = true
+    closeListeners()
+    var index = state.pointee.downstreamHead
+    while index != noSlot {
+      let connection = connections.pointer(index)
+      index = connection.pointee.next
+      connection.pointee.flags.insert(.closeAfterExchange)
+      if connection.pointee.exchange == noSlot {
+        connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: drainGraceNanoseconds))
+      }
+    }
+  }
+
+  /// How long a connection without a request is kept while draining.
+  var drainGraceNanoseconds: UInt64 { 500_000_000 }
+
+  /// Frees everything. After `run` has returned, on any thread.
+  func destroy() {
+    ring.destroy()
+    for slot in 0..<connections.highWater where connections.isAllocated(slot) {
+      let connection = connections.pointer(slot)
+      if connection.pointee.exchange != noSlot || connection.pointee.unsentByteCount > 0 {
+        resetOnClose(connection.pointee.descriptor)
+      }
+      Glibc.close(connection.pointee.descriptor)
+    }
+    for position in 0..<state.pointee.listenerCount where listeners[position].descriptor >= 0 {
+      Glibc.close(listeners[position].descriptor)
+    }
+    // Handed over, and never taken.
+    node.mailbox(of: index).drain { if case .adopt(let descriptor, _) = $0 { Glibc.close(descriptor) } }
+    segments.receiveBuffers.destroy()
+    segments.destroy()
+    connections.destroy()
+    connectionTimers.destroy()
+    exchanges.destroy()
+    exchangeTimers.destroy()
+    sendVectors.destroy()
+    records.destroy()
+    names.destroy()
+    requestHead.deinitialize(count: 1)
+    requestHead.deallocate()
+    responseHead.deinitialize(count: 1)
+    responseHead.deallocate()
+    trailerFields.deinitialize(count: 1)
+    trailerFields.deallocate()
+    viaLine.deallocate()
+    viaPseudonym.deallocate()
+    traceLines.deallocate()
+    listeners.deallocate()
+    batch.deallocate()
+    state.pointee.dirty.destroy()
+    state.pointee.closing.destroy()
+    state.pointee.starved.destroy()
+    state.deinitialize(count: 1)
+    state.deallocate()
+  }
+}

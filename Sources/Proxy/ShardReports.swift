@@ -1,0 +1,82 @@
+// What a shard tells about itself when asked: its connections and what its balancers think of the endpoints. Asked by people,
+// a few times a minute; bounded by the limit of the question.
+
+import Base
+import Policy
+
+/// One connection, as a plain value for tables.
+public struct ConnectionSummary: Sendable {
+  public enum State: String, Sendable { case connecting, active, idle, closing }
+
+  public let shard: Int
+  public let slot: UInt32
+  public let generation: UInt32
+  public let isDownstream: Bool
+  public let peer: SocketAddress?
+  /// The index of the listener (downstream) or of the service (upstream) in the configuration's order.
+  public let origin: Int
+  public let state: State
+  public let isTunnel: Bool
+  public let ageNanoseconds: UInt64
+  public let idleNanoseconds: UInt64
+  public let requestCount: UInt32
+  public let bytesReceived: UInt64
+  public let bytesSent: UInt64
+}
+
+/// What one shard has, shown or not.
+public struct ShardConnections: Sendable {
+  public let total: Int
+  public let connections: [ConnectionSummary]
+}
+
+extension Shard {
+  func listConnections(limit: Int) -> ShardConnections {
+    var summaries: [ConnectionSummary] = []
+    for slot in 0..<connections.highWater where connections.isAllocated(slot) {
+      if summaries.count >= limit { break }
+      summaries.append(summary(connections.pointer(slot)))
+    }
+    return ShardConnections(total: Int(connections.count), connections: summaries)
+  }
+
+  private func summary(_ connection: ConnectionPointer) -> ConnectionSummary {
+    let flags = connection.pointee.flags
+    let state: ConnectionSummary.State
+    if !connection.pointee.isServing {
+      state = .closing
+    } else if flags.contains(.connecting) {
+      state = .connecting
+    } else {
+      state = connection.pointee.exchange == noSlot ? .idle : .active
+    }
+    let now = MonotonicInstant.now()
+    return ConnectionSummary(
+      shard: index, slot: connection.pointee.index, generation: connection.pointee.generation,
+      isDownstream: connection.pointee.role == .downstream, peer: connection.pointee.peer.socketAddress,
+      origin: Int(connection.pointee.origin), state: state, isTunnel: connection.pointee.wire == .tunnel,
+      ageNanoseconds: now.nanoseconds(since: connection.pointee.openedAt),
+      idleNanoseconds: now.nanoseconds(since: connection.pointee.activeAt),
+      requestCount: connection.pointee.requestCount, bytesReceived: connection.pointee.bytesReceived,
+      bytesSent: connection.pointee.bytesSent)
+  }
+
+  /// The loads of every service's endpoints, in the snapshot's order.
+  func listLoads() -> [[EndpointLoad]] {
+    (0..<UInt32(services.count)).map { number in
+      let service = services.service(number)
+      return (0..<service.pointee.endpointCount).map { service.pointee.loads[$0] }
+    }
+  }
+}
+
+extension PeerAddress {
+  /// Nil for a peer without an address.
+  var socketAddress: SocketAddress? {
+    if high == 0, low >> 32 == 0xFFFF {
+      return .v4(IPv4Address(value: UInt32(truncatingIfNeeded: low)), port: port)
+    }
+    if high == 0, low == 0 { return nil }
+    return .v6(IPv6Address(high: high, low: low), port: port)
+  }
+}

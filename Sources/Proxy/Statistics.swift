@@ -1,0 +1,236 @@
+// What a shard counts, and where: cells looked up once, when the shard and its services are set up, and written with a load,
+// an add and a store from then on.
+
+import Base
+import Telemetry
+
+/// The families of a node: those every dashboard knows (`ProxyMetrics`), and the data plane's own.
+final class NodeMetrics: Sendable {
+  let registry: Registry
+  let common: ProxyMetrics
+  let endpointAttempts: CounterFamily
+  let endpointInFlight: GaugeFamily
+  let endpointConnections: GaugeFamily
+  let pendingRequests: GaugeFamily
+  let connectFailures: CounterFamily
+  let acceptFailures: CounterFamily
+  let handedOver: CounterFamily
+  let bufferShortages: CounterFamily
+  let descriptorShortages: CounterFamily
+  let shardConnections: GaugeFamily
+  let shardRequests: CounterFamily
+  let listenerConnections: GaugeFamily
+  let turns: CounterFamily
+
+  init(registry: Registry) {
+    self.registry = registry
+    common = ProxyMetrics(registry: registry)
+    endpointAttempts = registry.counter(
+      "fairlead_endpoint_attempts_total", help: "Attempts at an endpoint, by what came of them.",
+      labels: ["service", "endpoint", "outcome"])
+    endpointInFlight = registry.gauge(
+      "fairlead_endpoint_in_flight_requests", help: "Requests an endpoint is working on.",
+      labels: ["service", "endpoint"])
+    endpointConnections = registry.gauge(
+      "fairlead_endpoint_connections", help: "Open connections to an endpoint.", labels: ["service", "endpoint"])
+    pendingRequests = registry.gauge(
+      "fairlead_pending_requests", help: "Requests waiting for a connection to their service.")
+    connectFailures = registry.counter(
+      "fairlead_connect_failures_total", help: "Connects to endpoints that were refused or took too long.")
+    acceptFailures = registry.counter(
+      "fairlead_accept_failures_total", help: "Accepts that failed, mostly for want of descriptors.")
+    handedOver = registry.counter(
+      "fairlead_connections_handed_over_total", help: "Fresh connections given to a less loaded shard.")
+    bufferShortages = registry.counter(
+      "fairlead_receive_buffer_shortages_total", help: "Receives that had to wait for a buffer.")
+    descriptorShortages = registry.counter(
+      "fairlead_descriptor_shortages_total", help: "Connections to endpoints not opened for want of descriptors.")
+    shardConnections = registry.gauge(
+      "fairlead_shard_connections", help: "Downstream connections of a shard.", labels: ["shard"])
+    shardRequests = registry.counter(
+      "fairlead_shard_requests_total", help: "Requests finished by a shard.", labels: ["shard"])
+    listenerConnections = registry.gauge(
+      "fairlead_listener_connections", help: "Downstream connections that came through a listener.",
+      labels: ["listener"])
+    turns = registry.counter("fairlead_shard_turns_total", help: "Turns of a shard's event loop.", labels: ["shard"])
+  }
+
+  func endpointCells(shard: Int, service: String, endpoint: SocketAddress) -> EndpointCells {
+    let labels = [service, endpoint.description]
+    return EndpointCells(
+      succeeded: endpointAttempts.cell(shard: shard, labels: labels + ["success"]),
+      failed: endpointAttempts.cell(shard: shard, labels: labels + ["failure"]),
+      inFlight: endpointInFlight.cell(shard: shard, labels: labels),
+      connections: endpointConnections.cell(shard: shard, labels: labels))
+  }
+
+  func serviceCells(shard: Int, service: String, listeners: [String]) -> ServiceCells {
+    ServiceCells(metrics: self, shard: shard, service: service, listeners: listeners)
+  }
+}
+
+/// One endpoint's cells on one shard.
+struct EndpointCells {
+  let succeeded: CounterCell
+  let failed: CounterCell
+  let inFlight: GaugeCell
+  let connections: GaugeCell
+}
+
+/// One service's cells on one shard.
+struct ServiceCells {
+  /// By listener and status class: `none`, then 1xx to 5xx.
+  private let requests: UnsafeMutablePointer<CounterCell>
+  private let durations: UnsafeMutablePointer<HistogramCell>
+  let attemptDuration: HistogramCell
+  let unreachableRetries: CounterCell
+  let closedRetries: CounterCell
+  private let listenerCount: Int
+
+  static let classes = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"]
+
+  init(metrics: NodeMetrics, shard: Int, service: String, listeners: [String]) {
+    let classCount = ServiceCells.classes.count
+    listenerCount = listeners.count
+    requests = .allocate(capacity: max(listeners.count * classCount, 1))
+    durations = .allocate(capacity: max(listeners.count, 1))
+    for (position, listener) in listeners.enumerated() {
+      for (number, name) in ServiceCells.classes.enumerated() {
+        (requests + position * classCount + number).initialize(
+          to: metrics.common.requests.cell(shard: shard, labels: [listener, service, name]))
+      }
+      (durations + position).initialize(
+        to: metrics.common.requestDuration.cell(shard: shard, labels: [listener, service]))
+    }
+    attemptDuration = metrics.common.attemptDuration.cell(shard: shard, labels: [service])
+    unreachableRetries = metrics.common.retries.cell(shard: shard, labels: [service, "unreachable"])
+    closedRetries = metrics.common.retries.cell(shard: shard, labels: [service, "closed"])
+  }
+
+  func deallocate() {
+    requests.deallocate()
+    durations.deallocate()
+  }
+
+  /// Counts a request that ended with `status` (0: without an answer).
+  func count(listener: Int, status: UInt16, nanoseconds: UInt64) {
+    precondition(listener < listenerCount, "a listener of another snapshot")
+    let statusClass = min(Int(status / 100), 5)
+    requests[listener &* ServiceCells.classes.count &+ statusClass].add(1)
+    durations[listener].record(nanoseconds: nanoseconds)
+  }
+}
+
+/// A shard's cells that belong to no service.
+final class ShardStatistics {
+  let downstreamConnections: GaugeCell
+  let shardConnections: GaugeCell
+  let upstreamConnections: GaugeCell
+  let requests: CounterCell
+  let accepted: CounterCell
+  let opened: CounterCell
+  let pendingRequests: GaugeCell
+  let connectFailures: CounterCell
+  let acceptFailures: CounterCell
+  let handedOver: CounterCell
+  let receiveBufferShortages: CounterCell
+  let descriptorShortages: CounterCell
+  private let bytesIn: CounterCell
+  private let bytesOut: CounterCell
+  private let loopLag: GaugeCell
+  private let turns: CounterCell
+  private let errors: UnsafeMutablePointer<CounterCell>
+  private let listeners: [GaugeCell]
+  private let unknownServices: ServiceCells
+
+  init(metrics: NodeMetrics, shard: Int, listeners: [String]) {
+    let common = metrics.common
+    downstreamConnections = common.connections.cell(shard: shard, labels: ["downstream"])
+    upstreamConnections = common.connections.cell(shard: shard, labels: ["upstream"])
+    shardConnections = metrics.shardConnections.cell(shard: shard, labels: ["\(shard)"])
+    requests = metrics.shardRequests.cell(shard: shard, labels: ["\(shard)"])
+    self.listeners = listeners.map { metrics.listenerConnections.cell(shard: shard, labels: [$0]) }
+    accepted = common.connectionsOpened.cell(shard: shard, labels: ["downstream"])
+    opened = common.connectionsOpened.cell(shard: shard, labels: ["upstream"])
+    pendingRequests = metrics.pendingRequests.cell(shard: shard)
+    connectFailures = metrics.connectFailures.cell(shard: shard)
+    acceptFailures = metrics.acceptFailures.cell(shard: shard)
+    handedOver = metrics.handedOver.cell(shard: shard)
+    receiveBufferShortages = metrics.bufferShortages.cell(shard: shard)
+    descriptorShortages = metrics.descriptorShortages.cell(shard: shard)
+    bytesIn = common.bytes.cell(shard: shard, labels: ["in"])
+    bytesOut = common.bytes.cell(shard: shard, labels: ["out"])
+    loopLag = common.loopLag.cell(shard: shard, labels: ["\(shard)"])
+    turns = metrics.turns.cell(shard: shard, labels: ["\(shard)"])
+    let all = ProxyError.all
+    errors = .allocate(capacity: all.count)
+    for (position, error) in all.enumerated() {
+      (errors + position).initialize(to: common.errors.cell(shard: shard, labels: ["FL\(error.code)"]))
+    }
+    unknownServices = metrics.serviceCells(shard: shard, service: "unknown", listeners: listeners)
+  }
+
+  deinit {
+    errors.deallocate()
+    unknownServices.deallocate()
+  }
+
+  func listenerConnections(_ listener: Int) -> GaugeCell { listeners[listener] }
+
+  /// A downstream connection opened (1) or closed (-1).
+  func countDownstream(_ change: Int64, listener: Int) {
+    downstreamConnections.add(change)
+    shardConnections.add(change)
+    listeners[listener].add(change)
+  }
+
+  func countReceived(_ role: ConnectionRole, _ count: Int) {
+    if role == .downstream { bytesIn.add(UInt64(count)) }
+  }
+
+  func countSent(_ role: ConnectionRole, _ count: Int) {
+    if role == .downstream { bytesOut.add(UInt64(count)) }
+  }
+
+  func countError(_ error: ProxyError) { errors[error.position].add(1) }
+
+  /// The longest of the recent turns: an old one's weight halves with every few hundred turns.
+  func countTurn(nanoseconds: UInt64) {
+    turns.add(1)
+    let lag = loopLag.value
+    loopLag.set(max(Int64(truncatingIfNeeded: nanoseconds), lag - lag >> 9))
+  }
+
+  func countRetry(_ service: UnsafeMutablePointer<ShardService>, _ error: ProxyError) {
+    switch error {
+    case .endpointUnreachable, .connectTimeout: service.pointee.cells.unreachableRetries.add(1)
+    default: service.pointee.cells.closedRetries.add(1)
+    }
+  }
+
+  func countAttempt(
+    _ service: UnsafeMutablePointer<ShardService>, _ endpoint: Int, failed: Bool, elapsedNanoseconds: UInt64
+  ) {
+    service.pointee.cells.attemptDuration.record(nanoseconds: elapsedNanoseconds)
+    let cells = service.pointee.endpoints[endpoint].cells
+    (failed ? cells.failed : cells.succeeded).add(1)
+  }
+
+  /// A request that was refused before it could name a service.
+  func countUnnamed(listener: Int, status: UInt16) {
+    unknownServices.count(listener: listener, status: status, nanoseconds: 0)
+  }
+
+  /// A finished exchange; one that found no service counts under `unknown`.
+  func countExchange(_ exchange: ExchangePointer, _ services: ShardServices, now: MonotonicInstant) {
+    requests.add(1)
+    let nanoseconds = now.nanoseconds(since: exchange.pointee.startedAt)
+    let (listener, status) = (Int(exchange.pointee.listener), exchange.pointee.status)
+    if exchange.pointee.service == noSlot {
+      unknownServices.count(listener: listener, status: status, nanoseconds: nanoseconds)
+    } else {
+      services.service(exchange.pointee.service).pointee.cells.count(
+        listener: listener, status: status, nanoseconds: nanoseconds)
+    }
+  }
+}

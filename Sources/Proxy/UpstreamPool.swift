@@ -1,0 +1,283 @@
+// Connections to endpoints: kept alive between requests, opened when none is idle, limited per service.
+//
+// A shard has its own connections. The one used last is used first, so that the others can age and go; an idle one keeps
+// a receive armed and leaves the pool as soon as its endpoint closes it or says anything out of turn.
+
+import Base
+import CFairlead
+import EventLoop
+import Glibc
+import HTTP
+import Policy
+import Telemetry
+
+/// What came of asking for a connection.
+enum Acquisition {
+  case connection(ConnectionPointer)
+  /// In the service's queue.
+  case wait
+  case failed(ProxyError)
+}
+
+extension Shard {
+  // MARK: Balancing
+
+  /// The endpoint for the next attempt; negative when the service has none.
+  func pickEndpoint(_ service: UnsafeMutablePointer<ShardService>, avoiding failed: UInt32) -> Int32 {
+    if service.pointee.endpointCount == 0 { return -1 }
+    return PowerOfTwoChoices.pick(
+      UnsafeMutableBufferPointer(start: service.pointee.loads, count: service.pointee.endpointCount),
+      table: service.pointee.weights, metric: service.pointee.policy.metric,
+      exclude: failed == noSlot ? -1 : Int32(bitPattern: failed), random: &state.pointee.random,
+      now: state.pointee.now)
+  }
+
+  func startLoad(_ exchange: ExchangePointer) {
+    guard exchange.pointee.flags.isDisjoint(with: .loaded) else { return }
+    exchange.pointee.flags.insert(.loaded)
+    let service = services.service(exchange.pointee.service)
+    service.pointee.loads[Int(exchange.pointee.endpoint)].attemptStarted()
+    service.pointee.endpoints[Int(exchange.pointee.endpoint)].cells.inFlight.add(1)
+  }
+
+  func endLoad(_ exchange: ExchangePointer) {
+    guard exchange.pointee.flags.contains(.loaded) else { return }
+    exchange.pointee.flags.remove(.loaded)
+    let service = services.service(exchange.pointee.service)
+    service.pointee.loads[Int(exchange.pointee.endpoint)].attemptEnded()
+    service.pointee.endpoints[Int(exchange.pointee.endpoint)].cells.inFlight.add(-1)
+  }
+
+  /// What an attempt tells about its endpoint: the status of its answer, or nil when it gave none.
+  func observeAttempt(_ exchange: ExchangePointer, status: UInt16?) {
+    guard exchange.pointee.flags.contains(.loaded) else { return }
+    let service = services.service(exchange.pointee.service)
+    let elapsed = state.pointee.now.nanoseconds(since: exchange.pointee.attemptStartedAt)
+    let endpoint = Int(exchange.pointee.endpoint)
+    let outcome = status.map { ResponseClass(status: $0) } ?? .failure
+    if status == nil, exchange.pointee.phase != .responding {
+      service.pointee.ewma.observeBroken(
+        &service.pointee.loads[endpoint], sampleNanoseconds: elapsed, now: state.pointee.now)
+    } else if outcome.countsAsSlow {
+      service.pointee.ewma.observeFailure(
+        &service.pointee.loads[endpoint], sampleNanoseconds: elapsed, now: state.pointee.now)
+    } else {
+      service.pointee.ewma.observe(
+        &service.pointee.loads[endpoint], sampleNanoseconds: elapsed, now: state.pointee.now)
+    }
+    statistics.countAttempt(service, endpoint, failed: outcome == .failure, elapsedNanoseconds: elapsed)
+  }
+
+  // MARK: Taking
+
+  /// An idle connection to the endpoint, or a new one, or a place in the queue.
+  func acquireConnection(
+    _ exchange: ExchangePointer, _ service: UnsafeMutablePointer<ShardService>, _ endpoint: UInt32
+  ) -> Acquisition {
+    if let idle = takeIdle(service, endpoint) { return .connection(idle) }
+    if service.pointee.shared.pointee.connections.tryAdd(limit: service.pointee.policy.connectionLimit) {
+      if let connection = open(service, exchange.pointee.service, endpoint) { return .connection(connection) }
+      service.pointee.shared.pointee.connections.subtract()
+      return .failed(.noDescriptor)
+    }
+    for other in 0..<UInt32(service.pointee.endpointCount) {
+      if let idle = takeIdle(service, other) { return .connection(idle) }
+    }
+    guard service.pointee.shared.pointee.pending.tryAdd(limit: service.pointee.policy.pendingLimit) else {
+      return .failed(.tooManyConnections)
+    }
+    enterQueue(exchange, service)
+    // A connection that rests on another shard is worth less than a request that waits here.
+    node.broadcast(.freeConnection(service: exchange.pointee.service), from: index)
+    return .wait
+  }
+
+  /// Another shard needs a connection of this service: gives up an idle one, if there is any.
+  func freeIdleConnection(of serviceIndex: UInt32) {
+    let service = services.service(serviceIndex)
+    for endpoint in 0..<service.pointee.endpointCount where service.pointee.endpoints[endpoint].idleHead != noSlot {
+      close(connections.pointer(service.pointee.endpoints[endpoint].idleHead))
+      return
+    }
+    // A place may have come free just before the other shard began to wait, when there was nobody to tell.
+    if service.pointee.shared.pointee.connections.value < service.pointee.policy.connectionLimit {
+      node.broadcast(.connectionFreed(service: serviceIndex), from: index)
+    }
+  }
+
+  /// A place has come free: the first that waits tries again.
+  func retryPending(_ service: UnsafeMutablePointer<ShardService>) {
+    guard service.pointee.pendingHead != noSlot else { return }
+    let exchange = exchanges.pointer(service.pointee.pendingHead)
+    leaveQueue(exchange)
+    dispatch(exchange)
+  }
+
+  private func takeIdle(_ service: UnsafeMutablePointer<ShardService>, _ endpoint: UInt32) -> ConnectionPointer? {
+    let pool = service.pointee.endpoints + Int(endpoint)
+    guard pool.pointee.idleHead != noSlot else { return nil }
+    let connection = connections.pointer(pool.pointee.idleHead)
+    leavePool(connection, pool)
+    connection.pointee.flags.insert(.reused)
+    connectionTimers.cancel(connection.pointee.index)
+    return connection
+  }
+
+  private func open(
+    _ service: UnsafeMutablePointer<ShardService>, _ serviceIndex: UInt32, _ endpoint: UInt32
+  ) -> ConnectionPointer? {
+    let pool = service.pointee.endpoints + Int(endpoint)
+    let address = pool.pointee.address
+    let descriptor = socket(address.pointee.family, fl_sock_stream | fl_sock_cloexec, 0)
+    guard descriptor >= 0 else {
+      statistics.descriptorShortages.add(1)
+      return nil
+    }
+    guard let index = connections.allocate() else {
+      Glibc.close(descriptor)
+      return nil
+    }
+    fl_prepare_stream(descriptor)
+    let connection = connections.pointer(index)
+    connection.initialize(
+      to: Connection(
+        index: index, generation: connections.generation(index), descriptor: descriptor, role: .upstream,
+        origin: serviceIndex, openedAt: state.pointee.now, peer: address.pointee.peer))
+    connection.pointee.endpoint = endpoint
+    connection.pointee.flags.insert(.connecting)
+    connection.pointee.operationsInFlight = 1
+    pool.pointee.openCount &+= 1
+    pool.pointee.cells.connections.add(1)
+    statistics.upstreamConnections.add(1)
+    statistics.opened.add(1)
+    address.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      ring.connect(descriptor, $0, length: address.pointee.length, tag: connection.pointee.tag(.connect))
+    }
+    connectionTimers.schedule(index, deadline: deadline(after: service.pointee.policy.connectTimeoutNanoseconds))
+    return connection
+  }
+
+  /// A connect completion.
+  func connected(_ connection: ConnectionPointer, _ result: Int32) {
+    connection.pointee.operationsInFlight &-= 1
+    if connection.pointee.flags.contains(.closing) { return }
+    connection.pointee.flags.remove(.connecting)
+    connectionTimers.cancel(connection.pointee.index)
+    guard result >= 0 else {
+      connectFailed(connection, .endpointUnreachable)
+      return
+    }
+    armReceive(connection)
+    if connection.pointee.exchange == noSlot {
+      release(connection)
+    } else {
+      markDirty(connection)
+    }
+  }
+
+  /// A connect that was refused or took too long: nothing was sent, so another attempt is always safe.
+  func connectFailed(_ connection: ConnectionPointer, _ error: ProxyError) {
+    statistics.connectFailures.add(1)
+    guard connection.pointee.exchange != noSlot else {
+      close(connection)
+      return
+    }
+    attemptFailed(exchanges.pointer(connection.pointee.exchange), error, verdict: .safe(.neverSent))
+  }
+
+  // MARK: Giving back
+
+  /// The connection has served its exchange and can serve another: the first that waits, or the pool.
+  func release(_ connection: ConnectionPointer) {
+    let service = services.service(connection.pointee.origin)
+    if service.pointee.pendingHead != noSlot {
+      let exchange = exchanges.pointer(service.pointee.pendingHead)
+      leaveQueue(exchange)
+      connection.pointee.flags.insert(.reused)
+      attach(exchange, connection)
+      return
+    }
+    let pool = service.pointee.endpoints + Int(connection.pointee.endpoint)
+    connection.pointee.next = pool.pointee.idleHead
+    connection.pointee.previous = noSlot
+    if pool.pointee.idleHead != noSlot {
+      connections.pointer(pool.pointee.idleHead).pointee.previous = connection.pointee.index
+    }
+    pool.pointee.idleHead = connection.pointee.index
+    pool.pointee.idleCount &+= 1
+    connection.pointee.flags.insert(.pooled)
+    connectionTimers.schedule(
+      connection.pointee.index, deadline: deadline(after: service.pointee.policy.idleTimeoutNanoseconds))
+  }
+
+  private func leavePool(_ connection: ConnectionPointer, _ pool: UnsafeMutablePointer<ShardEndpoint>) {
+    connection.pointee.flags.remove(.pooled)
+    let (previous, next) = (connection.pointee.previous, connection.pointee.next)
+    if previous == noSlot {
+      pool.pointee.idleHead = next
+    } else {
+      connections.pointer(previous).pointee.next = next
+    }
+    if next != noSlot { connections.pointer(next).pointee.previous = previous }
+    connection.pointee.previous = noSlot
+    connection.pointee.next = noSlot
+    pool.pointee.idleCount &-= 1
+  }
+
+  /// An upstream connection is being closed.
+  func forgetUpstream(_ connection: ConnectionPointer) {
+    let service = services.service(connection.pointee.origin)
+    let pool = service.pointee.endpoints + Int(connection.pointee.endpoint)
+    if connection.pointee.flags.contains(.pooled) { leavePool(connection, pool) }
+    pool.pointee.openCount &-= 1
+    pool.pointee.cells.connections.add(-1)
+    statistics.upstreamConnections.add(-1)
+    service.pointee.shared.pointee.connections.subtract()
+    if connection.pointee.exchange != noSlot {
+      exchanges.pointer(connection.pointee.exchange).pointee.upstream = noSlot
+      connection.pointee.exchange = noSlot
+    }
+    // The place that came free is for the first that waits, here or on another shard.
+    if service.pointee.pendingHead != noSlot {
+      retryPending(service)
+    } else if service.pointee.shared.pointee.pending.value > 0 {
+      node.broadcast(.connectionFreed(service: connection.pointee.origin), from: index)
+    }
+  }
+
+  // MARK: The queue
+
+  private func enterQueue(_ exchange: ExchangePointer, _ service: UnsafeMutablePointer<ShardService>) {
+    exchange.pointee.nextPending = noSlot
+    if service.pointee.pendingTail == noSlot {
+      service.pointee.pendingHead = exchange.pointee.index
+    } else {
+      exchanges.pointer(service.pointee.pendingTail).pointee.nextPending = exchange.pointee.index
+    }
+    service.pointee.pendingTail = exchange.pointee.index
+    statistics.pendingRequests.add(1)
+  }
+
+  /// Takes an exchange out of its service's queue, wherever it stands.
+  func leaveQueue(_ exchange: ExchangePointer) {
+    let service = services.service(exchange.pointee.service)
+    var previous = noSlot
+    var index = service.pointee.pendingHead
+    while index != noSlot, index != exchange.pointee.index {
+      previous = index
+      index = exchanges.pointer(index).pointee.nextPending
+    }
+    guard index != noSlot else { return }
+    let next = exchange.pointee.nextPending
+    if previous == noSlot {
+      service.pointee.pendingHead = next
+    } else {
+      exchanges.pointer(previous).pointee.nextPending = next
+    }
+    if service.pointee.pendingTail == index { service.pointee.pendingTail = previous }
+    exchange.pointee.nextPending = noSlot
+    exchange.pointee.phase = .dispatching
+    service.pointee.shared.pointee.pending.subtract()
+    statistics.pendingRequests.add(-1)
+  }
+}
