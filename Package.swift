@@ -37,6 +37,10 @@ let commit = Context.environment["FAIRLEAD_COMMIT"].map { $0.filter { $0.isASCII
 
 let package = Package(
   name: "Fairlead",
+  products: [
+    .executable(name: "fairleadd", targets: ["fairleadd"]),
+    .executable(name: "fairlead", targets: ["fairlead"]),
+  ],
   targets: [
     // Floor 0: system libraries, and the C that Swift cannot import.
     .systemLibrary(name: "CLiburing", providers: [.apt(["liburing-dev"])]),
@@ -61,6 +65,18 @@ let package = Package(
     // Floor 5: the data plane.
     module("Proxy", ["Base", "CFairlead", "CLiburing", "EventLoop", "HTTP", "Telemetry", "Policy", "Configuration"]),
 
+    // Floor 6: steering.
+    module("Admin", ["Base", "CFairlead", "HTTP", "Telemetry"]),
+    module("AdminClient", ["Base", "Telemetry"]),
+
+    // Floor 7: the two programs.
+    .executableTarget(
+      name: "fairleadd",
+      dependencies: ["Base", "CFairlead", "EventLoop", "Telemetry", "Policy", "Configuration", "Proxy", "Admin"],
+      swiftSettings: strict),
+    .executableTarget(
+      name: "fairlead", dependencies: ["Base", "Configuration", "AdminClient"], swiftSettings: strict),
+
     // Tests.
     .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: strict),
     tests("BaseTests", ["Base"]),
@@ -70,6 +86,7 @@ let package = Package(
     tests("PolicyTests", ["Policy", "HTTP", "Base"]),
     tests("ConfigurationTests", ["Configuration", "Policy", "Base"]),
     tests("ProxyTests", ["Proxy", "Configuration", "Policy", "HTTP", "Telemetry", "EventLoop", "Base"]),
+    tests("AdminTests", ["Admin", "AdminClient", "Telemetry", "Base"]),
   ]
 )
 

@@ -1,0 +1,139 @@
+// The daemon's JSON as values: what the tables are made of. Members the daemon does not send (an older one) get defaults
+// where the tables can do without; members it sends on top (a newer one) are ignored.
+
+import FoundationEssentials
+import Telemetry
+
+struct StatusAnswer: Decodable {
+  struct Shard: Decodable {
+    var index: Int
+    var cpu: Int?
+    var connections: Int
+    var requests: UInt64
+    var loopLagMilliseconds: Double
+  }
+
+  struct Listener: Decodable {
+    var name: String
+    var address: String
+    var direction: String
+    var `protocol`: String
+    var connections: Int
+  }
+
+  struct Discovery: Decodable {
+    var prefix: String
+    var kind: String
+    var services: Int
+    var ageSeconds: Double
+    var failure: String?
+  }
+
+  struct AccessLog: Decodable {
+    var written: UInt64
+    var dropped: UInt64
+    var failed: UInt64
+  }
+
+  var node: String
+  var version: String
+  var commit: String
+  var swift: String
+  var libraries: [String: String]
+  var pid: Int
+  var state: String
+  var reason: String?
+  var uptimeSeconds: Double
+  var configuration: String
+  var snapshotGeneration: UInt64
+  var logLevel: String
+  var residentBytes: UInt64
+  var downstreamConnections: Int
+  var upstreamConnections: Int
+  var inFlightRequests: Int
+  var shards: [Shard]
+  var listeners: [Listener]
+  var discovery: [Discovery]
+  var accessLog: AccessLog?
+  var degraded: [String]
+}
+
+struct EndpointsAnswer: Decodable {
+  struct Endpoint: Decodable {
+    var service: String
+    var address: String
+    var state: String
+    var weight: Double
+    var inFlight: Int
+    var connections: Int
+    var latencyMilliseconds: Double
+    var requests: UInt64
+    var failures: UInt64
+  }
+
+  var endpoints: [Endpoint]
+}
+
+struct ConnectionsAnswer: Decodable {
+  struct Connection: Decodable {
+    var shard: Int
+    var id: UInt64
+    var direction: String
+    var peer: String
+    var local: String
+    var listener: String?
+    var service: String?
+    var state: String
+    var `protocol`: String
+    var ageSeconds: Double
+    var idleSeconds: Double
+    var requests: UInt64
+    var bytesIn: UInt64
+    var bytesOut: UInt64
+  }
+
+  var total: Int
+  var connections: [Connection]
+}
+
+struct ServicesAnswer: Decodable {
+  struct Service: Decodable {
+    struct Latency: Decodable {
+      var sumNanoseconds: UInt64
+      /// Pairs of upper bound and count.
+      var buckets: [[UInt64]]
+
+      var histogram: HistogramSnapshot {
+        HistogramSnapshot(
+          sumNanoseconds: sumNanoseconds,
+          sparse: buckets.compactMap { $0.count == 2 ? (upperBoundNanoseconds: $0[0], count: $0[1]) : nil })
+      }
+    }
+
+    var name: String
+    var requests: UInt64
+    var responses: [String: UInt64]
+    var unanswered: UInt64
+    var retries: UInt64
+    var inFlight: Int
+    var liveEndpoints: Int
+    var endpoints: Int
+    var latency: Latency
+  }
+
+  var monotonicNanoseconds: UInt64
+  var services: [Service]
+}
+
+extension AdminConnection {
+  /// Reads a path as a value.
+  func decoded<T: Decodable>(_ type: T.Type, _ target: String) throws(AdminClientError) -> T {
+    let answer = try get(target)
+    do {
+      return try JSONDecoder().decode(type, from: Data(answer.body))
+    } catch {
+      throw .badAnswer(
+        socket: socket, reason: "\(target) is not the JSON expected; fairlead and fairleadd may differ in version")
+    }
+  }
+}

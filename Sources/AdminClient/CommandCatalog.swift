@@ -1,0 +1,80 @@
+// Every command: name, one line about it, what it takes. Help, parsing and suggestions all come from here.
+
+enum CommandCatalog {
+  static let all: [CommandSpecification] = [
+    CommandSpecification(name: "status", summary: "version, uptime, listeners, shards, what does not work here"),
+    CommandSpecification(
+      name: "services", summary: "per service: endpoints, requests by class, retries, since the daemon started"),
+    CommandSpecification(
+      name: "endpoints", summary: "endpoints with state, weight, load and latency", operands: "[SERVICE]",
+      operandCount: 0...1),
+    CommandSpecification(
+      name: "connections", summary: "open connections",
+      options: [.init(name: "--limit", value: "N", help: "show at most N (1000)")]),
+    CommandSpecification(
+      name: "stat", summary: "per service: success rate, requests per second, latency quantiles, over a short window",
+      operands: "[SERVICE ...]", operandCount: 0...1000,
+      options: [.init(name: "--window", value: "DURATION", help: "how long to look, 100ms to 10m (1s)")]),
+    CommandSpecification(
+      name: "metrics", summary: "everything the daemon measures, as Prometheus text (-o json: one flat object)",
+      options: [.init(name: "--openmetrics", value: nil, help: "OpenMetrics instead")]),
+    CommandSpecification(name: "config", summary: "the running configuration, as JSON"),
+    CommandSpecification(
+      name: "drain", summary: "finish what is in flight, then end the daemon; waits until it has ended",
+      options: [.init(name: "--no-wait", value: nil, help: "return at once")]),
+    CommandSpecification(
+      name: "logging", summary: "show or set the log level: error, warning, info, debug, trace", operands: "[LEVEL]",
+      operandCount: 0...1),
+    CommandSpecification(
+      name: "validate", summary: "check a configuration file without a daemon; ends with 78 when it is refused",
+      operands: "FILE", operandCount: 1...1),
+    CommandSpecification(name: "version", summary: "this program's version and the daemon's"),
+    CommandSpecification(
+      name: "help", summary: "this text, or a command's", operands: "[COMMAND]", operandCount: 0...1),
+    later("check", "is this node set up well?"), later("explain", "what would happen to a request, and why"),
+    later("names", "how a name is delegated"), later("routes", "the routing rules"),
+    later("workloads", "who is calling"), later("top", "the busiest routes, live"),
+    later("tap", "watch requests as they pass"), later("reload", "read the configuration again"),
+    later("capture", "set up traffic capture"), later("completion", "shell completion"),
+  ]
+
+  /// The text of `fairlead help`.
+  static func help() -> String {
+    let available = all.filter(\.isAvailable)
+    let width = available.map(\.name.count).max() ?? 0
+    let lines = available.map {
+      "  \($0.name)\(String(repeating: " ", count: width - $0.name.count + 2))\($0.summary)\n"
+    }
+    return """
+      usage: fairlead [--socket PATH] [-o table|json] COMMAND [ARGUMENT ...]
+
+      Looks at and steers the fairleadd of this host.
+
+      \(lines.joined())
+        --socket PATH  the daemon's admin socket (\(defaultSocket))
+        -o FORMAT      table, or json for scripts
+
+      fairlead COMMAND --help says more about a command.
+
+      """
+  }
+
+  /// The text of `fairlead COMMAND --help`.
+  static func help(for command: CommandSpecification) -> String {
+    var text = "\(command.usage("fairlead"))\n\n\(command.summary)\n"
+    if !command.isAvailable { text += "\nNot available in this version.\n" }
+    if !command.options.isEmpty {
+      let names = command.options.map { $0.name + ($0.value.map { " " + $0 } ?? "") }
+      let width = names.map(\.count).max() ?? 0
+      text += "\n"
+      for (name, option) in zip(names, command.options) {
+        text += "  \(name)\(String(repeating: " ", count: width - name.count + 2))\(option.help)\n"
+      }
+    }
+    return text
+  }
+
+  private static func later(_ name: String, _ summary: String) -> CommandSpecification {
+    CommandSpecification(name: name, summary: summary, operandCount: 0...1000, isAvailable: false)
+  }
+}

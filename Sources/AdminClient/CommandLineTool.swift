@@ -1,0 +1,125 @@
+// `fairlead`, as a value that tests can run: arguments in, text and an exit code out.
+
+import Base
+import Glibc
+import Telemetry
+
+/// Where a command's text goes.
+public struct Console: Sendable {
+  /// Whether standard output is a terminal, where a line may be written over.
+  public var isTerminal: Bool
+  public var output: @Sendable (String) -> Void
+  public var errors: @Sendable (String) -> Void
+
+  public init(
+    isTerminal: Bool, output: @escaping @Sendable (String) -> Void, errors: @escaping @Sendable (String) -> Void
+  ) {
+    self.isTerminal = isTerminal
+    self.output = output
+    self.errors = errors
+  }
+
+  /// The process's own streams.
+  public static func standard() -> Console {
+    Console(
+      isTerminal: isatty(STDOUT_FILENO) == 1, output: { writeAll(STDOUT_FILENO, $0) },
+      errors: { writeAll(STDERR_FILENO, $0) })
+  }
+
+  private static func writeAll(_ descriptor: Int32, _ text: String) {
+    var rest = Array(text.utf8)[...]
+    while !rest.isEmpty {
+      let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+      if count < 0 && errno == EINTR { continue }
+      if count <= 0 { return }
+      rest = rest.dropFirst(count)
+    }
+  }
+}
+
+/// How a program ends.
+public enum ExitCode {
+  public static let success: Int32 = 0
+  public static let failure: Int32 = 1
+  public static let usage: Int32 = 2
+  /// EX_CONFIG of sysexits.h: a configuration that is refused.
+  public static let configuration: Int32 = 78
+}
+
+/// The command line program.
+public struct CommandLineTool: Sendable {
+  let console: Console
+  let build: BuildInformation
+  private let validate: @Sendable (_ file: String, Console) -> Int32
+
+  /// - Parameter validate: checks a configuration file, prints what is wrong, and returns the exit code.
+  public init(
+    console: Console, build: BuildInformation = BuildInformation(),
+    validate: @escaping @Sendable (_ file: String, Console) -> Int32
+  ) {
+    self.console = console
+    self.build = build
+    self.validate = validate
+  }
+
+  /// Runs one command line, without the program's name, and returns the exit code.
+  public func run(_ arguments: [String]) -> Int32 {
+    switch parseArguments(arguments) {
+    case .wrong(let message):
+      console.errors("fairlead: \(message)\n")
+      return ExitCode.usage
+    case .help(let name):
+      return help(name, asked: !arguments.isEmpty)
+    case .run(let invocation):
+      do throws(AdminClientError) {
+        return try run(invocation)
+      } catch {
+        console.errors("fairlead: \(error)\n")
+        return ExitCode.failure
+      }
+    }
+  }
+
+  private func run(_ invocation: Invocation) throws(AdminClientError) -> Int32 {
+    let daemon = AdminConnection(socket: invocation.socket)
+    switch invocation.command {
+    case "status": try status(invocation, daemon)
+    case "services": try services(invocation, daemon)
+    case "endpoints": try endpoints(invocation, daemon)
+    case "connections": return try connections(invocation, daemon)
+    case "stat": return try stat(invocation, daemon)
+    case "metrics": try metrics(invocation, daemon)
+    case "config": console.output(try daemon.get("/config").text + "\n")
+    case "drain": return try drain(invocation, daemon)
+    case "logging": try logging(invocation, daemon)
+    case "validate": return validate(invocation.operands.first ?? "", console)
+    case "version": try version(invocation, daemon)
+    case "help": return help(invocation.operands.first, asked: true)
+    default:
+      console.errors("fairlead: '\(invocation.command)' is not available in this version (\(build.version))\n")
+      return ExitCode.usage
+    }
+    return ExitCode.success
+  }
+
+  private func help(_ name: String?, asked: Bool) -> Int32 {
+    guard let name else {
+      // Without any argument the text answers a mistake.
+      (asked ? console.output : console.errors)(CommandCatalog.help())
+      return asked ? ExitCode.success : ExitCode.usage
+    }
+    guard let command = CommandCatalog.all.first(where: { $0.name == name }) else {
+      let near =
+        Suggestion.nearest(to: name, among: CommandCatalog.all.map(\.name)).map { "; did you mean '\($0)'?" } ?? ""
+      console.errors("fairlead: unknown command '\(printable(name))'\(near)\n")
+      return ExitCode.usage
+    }
+    console.output(CommandCatalog.help(for: command))
+    return ExitCode.success
+  }
+
+  /// Prints what the daemon sent, for `-o json`.
+  func pass(_ daemon: AdminConnection, _ target: String) throws(AdminClientError) {
+    console.output(try daemon.get(target).text + "\n")
+  }
+}

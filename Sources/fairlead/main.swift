@@ -1,0 +1,25 @@
+// `fairlead`: looks at and steers the daemon of this host. What it can do stands in AdminClient; checking a configuration
+// file needs no daemon and is done here.
+
+import AdminClient
+import Configuration
+import Glibc
+
+/// As `fairleadd --validate FILE`: the file, and the fragments in `conf.d` beside it.
+@Sendable func validate(_ file: String, _ console: Console) -> Int32 {
+  let directory = file.lastIndex(of: "/").map { String(file[...$0]) } ?? ""
+  do throws(Diagnostics) {
+    let configuration = try Configuration.load(path: file, fragments: directory + "conf.d")
+    let listeners = counted(configuration.listeners.count, "listener")
+    let services = counted(configuration.discovery.reduce(0) { $0 + $1.services.count }, "service")
+    console.output("\(file): ok (\(listeners), \(services))\n")
+    return ExitCode.success
+  } catch {
+    console.errors(error.render())
+    return ExitCode.configuration
+  }
+}
+
+@Sendable func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
+
+exit(CommandLineTool(console: .standard(), validate: validate).run(Array(CommandLine.arguments.dropFirst())))

@@ -1,0 +1,199 @@
+// The admin API's view of this daemon: the node's summaries as the reports the API shows.
+
+import Admin
+import Base
+import Configuration
+import Glibc
+import Policy
+import Proxy
+import Synchronization
+import Telemetry
+
+/// Conforms the daemon to what the admin server asks. Its methods run on the control thread.
+final class Administration: NodeAdministration, @unchecked Sendable {
+  let build = Daemon.build()
+  private let configuration: Configuration
+  private let source: String
+  private let degraded: [String]
+  private let accessLog: AccessLogWriter?
+  private let startedAt = MonotonicInstant.now()
+  // The control thread's own.
+  private var node: Node?
+  private var registry: Registry?
+  private var isDraining = false
+  private var accessLogSeen = AccessLogStatistics()
+  private(set) var logLevel = LogLevel.info
+  private var drainAction: () -> Void = {}
+  private var shutdownAction: () -> Void = {}
+
+  init(configuration: Configuration, source: String, degraded: [String], accessLog: AccessLogWriter?) {
+    self.configuration = configuration
+    self.source = source
+    self.degraded = degraded
+    self.accessLog = accessLog
+  }
+
+  func attach(_ node: Node, registry: Registry) {
+    self.node = node
+    self.registry = registry
+    ProxyMetrics(registry: registry).publish(build, registry: registry)
+  }
+
+  func onDrain(_ action: @escaping () -> Void) { drainAction = action }
+  func onShutdown(_ action: @escaping () -> Void) { shutdownAction = action }
+  func setDraining() { isDraining = true }
+
+  // MARK: NodeAdministration
+
+  func readiness(_ reply: @escaping @Sendable (Health) -> Void) {
+    if isDraining {
+      reply(.failing("draining: this node takes no new connections"))
+    } else {
+      liveness(reply)
+    }
+  }
+
+  func liveness(_ reply: @escaping @Sendable (Health) -> Void) {
+    guard let node else {
+      reply(.failing("starting"))
+      return
+    }
+    node.ping { reply(.ok) }
+  }
+
+  func status(_ reply: @escaping @Sendable (StatusReport) -> Void) {
+    let uptime = Double(MonotonicInstant.now().nanoseconds(since: startedAt)) / 1e9
+    var report = StatusReport(
+      node: configuration.node.name, build: build, processIdentifier: Int(getpid()),
+      state: isDraining ? .draining : node == nil ? .starting : degraded.isEmpty ? .ready : .degraded,
+      uptimeSeconds: uptime, configuration: source, logLevel: logLevel, residentBytes: residentBytes(),
+      discovery: configuration.discovery.map {
+        StatusReport.Discovery(prefix: $0.prefix, kind: "static", services: $0.services.count, ageSeconds: uptime)
+      },
+      accessLog: accessLog?.statistics, degraded: degraded)
+    guard let node else {
+      reply(report)
+      return
+    }
+    report.snapshotGeneration = node.generation
+    report.downstreamConnections = node.downstreamConnectionCount
+    report.upstreamConnections = node.upstreamConnectionCount
+    report.inFlightRequests = node.inFlightRequestCount
+    report.shards = (0..<node.shardCount).map { shard in
+      StatusReport.Shard(
+        index: shard, cpu: node.shardCPUs[shard], connections: node.connectionCount(shard: shard),
+        requests: node.requestCount(shard: shard), loopLagNanoseconds: node.loopLagNanoseconds(shard: shard))
+    }
+    report.listeners = zip(configuration.listeners, node.listenerAddresses).enumerated().map { index, pair in
+      StatusReport.Listener(
+        name: pair.0.name, address: pair.1.description, direction: pair.0.direction.rawValue,
+        protocolName: pair.0.protocol.rawValue, connections: node.connectionCount(listener: index))
+    }
+    reply(report)
+  }
+
+  func endpoints(_ reply: @escaping @Sendable ([EndpointReport]) -> Void) {
+    guard let node else {
+      reply([])
+      return
+    }
+    let summaries = node.endpointSummaries()
+    node.loads { shards in
+      // Each shard has an average of its own: the one that is shown is the mean of those that have heard anything.
+      let perEndpoint = shards.map { $0.flatMap { $0 } }
+      reply(
+        summaries.enumerated().map { index, summary in
+          let heard = perEndpoint.map { $0[index].costNanoseconds }.filter { $0 > 0 }
+          return EndpointReport(
+            service: summary.service, address: summary.endpoint.address.description, state: "live",
+            weight: summary.endpoint.weight, inFlight: summary.inFlight, connections: summary.connections,
+            latencyNanoseconds: heard.isEmpty ? 0 : UInt64(heard.reduce(0, +) / Double(heard.count)),
+            requests: summary.successes &+ summary.failures, failures: summary.failures)
+        })
+    }
+  }
+
+  func services(_ reply: @escaping @Sendable (ServicesReport) -> Void) {
+    let summaries = node?.serviceSummaries() ?? []
+    reply(
+      ServicesReport(
+        at: .now(),
+        services: summaries.map { summary in
+          ServiceReport(
+            name: summary.name, responses: Array(summary.responses.dropFirst()), unanswered: summary.responses[0],
+            retries: summary.retries, inFlight: summary.inFlight, liveEndpoints: summary.endpoints.count,
+            endpoints: summary.endpoints.count, latency: summary.latency)
+        }))
+  }
+
+  func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void) {
+    guard let node else {
+      reply(ConnectionsReport(total: 0, connections: []))
+      return
+    }
+    let listeners = configuration.listeners.map(\.name)
+    let addresses = node.listenerAddresses.map(\.description)
+    let services = node.serviceSummaries().map(\.name)
+    node.connections(limit: limit) { shards in
+      let all = shards.flatMap(\.connections).prefix(limit)
+      reply(
+        ConnectionsReport(
+          total: shards.reduce(0) { $0 + $1.total },
+          connections: all.map { row($0, listeners: listeners, addresses: addresses, services: services) }))
+    }
+  }
+
+  func configurationJSON() -> String {
+    var json = JSONWriter()
+    configuration.write(to: &json)
+    return json.text
+  }
+
+  func metrics(_ format: ExpositionFormat) -> [UInt8] {
+    countAccessLogLosses()
+    return registry?.render(format) ?? []
+  }
+
+  func flatMetrics() -> [UInt8] {
+    countAccessLogLosses()
+    return registry?.renderFlatJSON() ?? Array("{}".utf8)
+  }
+
+  /// The log's writer counts for itself; what it has lost since the last look goes into the metrics.
+  private func countAccessLogLosses() {
+    guard let registry, let now = accessLog?.statistics else { return }
+    let lost = ProxyMetrics(registry: registry).accessLogLost
+    lost.cell(shard: registry.controlShard, labels: ["ring_full"]).add(now.dropped &- accessLogSeen.dropped)
+    lost.cell(shard: registry.controlShard, labels: ["write_failed"]).add(now.failed &- accessLogSeen.failed)
+    accessLogSeen = now
+  }
+  func setLogLevel(_ level: LogLevel) { logLevel = level }
+  func drain() { drainAction() }
+  func shutdown() { shutdownAction() }
+}
+
+private func row(
+  _ connection: ConnectionSummary, listeners: [String], addresses: [String], services: [String]
+) -> ConnectionReport {
+  let peer = connection.peer?.description ?? "unix:"
+  let owners = connection.isDownstream ? listeners : services
+  return ConnectionReport(
+    shard: connection.shard, id: UInt64(connection.generation) << 32 | UInt64(connection.slot),
+    direction: connection.isDownstream ? "downstream" : "upstream", peer: peer,
+    local: connection.isDownstream && connection.origin < addresses.count ? addresses[connection.origin] : "",
+    owner: connection.origin < owners.count ? owners[connection.origin] : "", state: connection.state.rawValue,
+    protocolName: connection.isTunnel ? "tunnel" : "http1", ageSeconds: Double(connection.ageNanoseconds) / 1e9,
+    idleSeconds: Double(connection.idleNanoseconds) / 1e9,
+    requests: UInt64(connection.requestCount), bytesIn: connection.bytesReceived, bytesOut: connection.bytesSent)
+}
+
+/// This process's resident memory, from /proc/self/statm.
+private func residentBytes() -> UInt64 {
+  guard let file = fopen("/proc/self/statm", "r") else { return 0 }
+  defer { fclose(file) }
+  var line = [CChar](repeating: 0, count: 128)
+  guard fgets(&line, Int32(line.count), file) != nil else { return 0 }
+  let text = String(decoding: line.prefix(while: { $0 != 0 }).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  let pages = text.split(separator: " ").dropFirst().first.flatMap { UInt64($0) } ?? 0
+  return pages * UInt64(sysconf(Int32(_SC_PAGESIZE)))
+}

@@ -1,0 +1,230 @@
+// The daemon's life: configuration, probe, shards, admin server; signals; drain; end. All of it on the control thread.
+
+import Admin
+import Base
+import CFairlead
+import Configuration
+import EventLoop
+import Glibc
+import Proxy
+import Telemetry
+
+/// The running daemon. Lives on the control thread.
+final class Daemon {
+  private let node: Node
+  private let loop: ControlLoop
+  private let server: AdminServer
+  private let administration: Administration
+  private let accessLog: AccessLogWriter?
+  private var isDraining = false
+  private var exitCode: Int32 = 0
+
+  // MARK: Start
+
+  static func main(_ arguments: [String]) -> Int32 {
+    do throws(UsageError) {
+      switch try Arguments.parse(arguments) {
+      case .version:
+        print(build().line(program: "fairleadd"))
+        return 0
+      case .help:
+        print(Arguments.usage)
+        return 0
+      case .validate(let file): return validate(file)
+      case .run(let file): return run(file)
+      case .straight(let listen, let to, let socket, let shards):
+        return run("command line") { () throws(Diagnostics) in
+          try Configuration.straight(listen: listen, to: to, adminSocket: socket, shards: shards)
+        }
+      }
+    } catch {
+      say("fairleadd: \(error.message)")
+      return 2
+    }
+  }
+
+  static func build() -> BuildInformation {
+    BuildInformation(libraries: [
+      ("liburing", RingProbe.libraryVersion), ("libyaml", Configuration.yamlLibraryVersion),
+      ("OpenSSL", "not linked"), ("nghttp2", "not linked"),
+    ])
+  }
+
+  private static func validate(_ file: String) -> Int32 {
+    do throws(Diagnostics) {
+      let configuration = try Configuration.load(path: file, fragments: fragments(beside: file))
+      print(
+        "\(file): ok (\(count(configuration.listeners.count, "listener")), "
+          + "\(count(configuration.discovery.reduce(0) { $0 + $1.services.count }, "service")))")
+      return 0
+    } catch {
+      say(error.render(), terminator: "")
+      return exitConfiguration
+    }
+  }
+
+  private static func run(_ file: String) -> Int32 {
+    run(file) { () throws(Diagnostics) in
+      try Configuration.load(path: file, fragments: fragments(beside: file))
+    }
+  }
+
+  /// `conf.d` beside the configuration file.
+  private static func fragments(beside file: String) -> String {
+    guard let slash = file.lastIndex(of: "/") else { return "conf.d" }
+    return String(file[...slash]) + "conf.d"
+  }
+
+  private static func run(_ source: String, load: () throws(Diagnostics) -> Configuration) -> Int32 {
+    let configuration: Configuration
+    do throws(Diagnostics) {
+      configuration = try load()
+    } catch {
+      say(error.render(), terminator: "")
+      return exitConfiguration
+    }
+    fl_block_signals()
+    _ = fl_raise_descriptor_limit()
+    let capabilities: RingCapabilities
+    switch RingProbe.run() {
+    case .success(let found): capabilities = found
+    case .failure(let refusal):
+      say("fairleadd: \(refusal)")
+      return 1
+    }
+    for line in capabilities.degraded { say("fairleadd: degraded: \(line)") }
+    do {
+      let daemon = try Daemon(configuration, source: source, degraded: capabilities.degraded)
+      return daemon.serve()
+    } catch {
+      say("fairleadd: \(error)")
+      return 1
+    }
+  }
+
+  private init(_ configuration: Configuration, source: String, degraded: [String]) throws {
+    let shardCount: Int
+    switch configuration.node.shards {
+    case .auto: shardCount = min(max(Int(fl_allowed_cpus(nil, 0)), 1), 256)
+    case .count(let count): shardCount = count
+    }
+    let registry = Registry(shardCount: shardCount, maxSeries: configuration.telemetry.maxSeries)
+    let names = NameTable()
+    let rings = configuration.telemetry.accessLog == nil ? [] : (0..<shardCount).map { _ in AccessRing() }
+    loop = try ControlLoop()
+    let accessLog = try configuration.telemetry.accessLog.map {
+      try AccessLogWriter.start(
+        path: $0.path, format: $0.format == .json ? .json : .text, rings: rings, names: names)
+    }
+    self.accessLog = accessLog
+    // The admin socket first: its error is the one that says "another fairleadd is running".
+    let administration = Administration(
+      configuration: configuration, source: source, degraded: degraded, accessLog: accessLog)
+    self.administration = administration
+    server = AdminServer(
+      loop: loop, node: administration, operatorsGroup: configuration.admin.operators ?? "operators")
+    if let path = configuration.admin.socket {
+      try server.listen(unixSocket: path, group: configuration.admin.group)
+    }
+    if let address = configuration.admin.http { try server.listen(readOnly: address) }
+    do {
+      node = try Node.start(
+        configuration, shardCount: shardCount, registry: registry, names: names, accessRings: rings)
+    } catch {
+      server.stop()
+      throw error
+    }
+    if let accessLog { node.onAccessLogHalfFull { accessLog.wake() } }
+    administration.attach(node, registry: registry)
+  }
+
+  // MARK: Run
+
+  private func serve() -> Int32 {
+    let signals = fl_signalfd()
+    loop.watch(signals, events: Int16(POLLIN)) { [self] _ in
+      while let signal = Self.nextSignal(signals) { handle(signal) }
+    }
+    let loop = self.loop
+    administration.onDrain { [self] in drain("asked to by the admin socket") }
+    administration.onShutdown { [self] in end("asked to by the admin socket", code: 0) }
+    for (listener, address) in zip(node.configuration.listeners, node.listenerAddresses) {
+      Self.say("fairleadd: listener '\(listener.name)' on \(address)")
+    }
+    Self.say(
+      "fairleadd: \(administration.build.version) ready: \(Self.count(node.shardCount, "shard")), "
+        + "\(Self.count(node.configuration.discovery.reduce(0) { $0 + $1.services.count }, "service"))"
+        + (node.configuration.admin.socket.map { ", admin socket \($0)" } ?? ""))
+    loop.run()
+    server.stop()
+    node.stop()
+    accessLog?.stop()
+    return exitCode
+  }
+
+  private static func nextSignal(_ descriptor: Int32) -> Int32? {
+    let signal = fl_read_signal(descriptor)
+    return signal > 0 ? signal : nil
+  }
+
+  private func handle(_ signal: Int32) {
+    switch signal {
+    case SIGTERM, SIGINT:
+      if isDraining {
+        end("a second signal", code: 0)
+      } else {
+        drain(signal == SIGTERM ? "SIGTERM" : "SIGINT")
+      }
+    case SIGHUP:
+      Self.say("fairleadd: SIGHUP: reloading is not available in this version; restart to take a new configuration")
+    case SIGUSR1: accessLog?.reopen()
+    default: break
+    }
+  }
+
+  // MARK: End
+
+  /// Not ready, no new connections, what is in progress ends, then so do we; after the drain timeout at any rate.
+  private func drain(_ why: String) {
+    if isDraining { return }
+    isDraining = true
+    administration.setDraining()
+    Self.say("fairleadd: draining (\(why)): \(Self.count(node.downstreamConnectionCount, "connection")) open")
+    node.drain()
+    let limit = node.configuration.node.drainTimeout.components
+    let nanoseconds =
+      UInt64(max(limit.seconds, 0)) &* 1_000_000_000 &+ UInt64(max(limit.attoseconds, 0)) / 1_000_000_000
+    lookWhetherDrained(until: MonotonicInstant.now().advanced(byNanoseconds: nanoseconds))
+  }
+
+  private func lookWhetherDrained(until limit: MonotonicInstant) {
+    let open = node.downstreamConnectionCount
+    if open == 0 {
+      end("drained", code: 0)
+    } else if MonotonicInstant.now() >= limit {
+      end("\(Self.count(open, "connection")) left after the drain timeout", code: 0)
+    } else {
+      let next = MonotonicInstant.now().advanced(byNanoseconds: 20_000_000)
+      loop.schedule(at: next) { [self] in lookWhetherDrained(until: limit) }
+    }
+  }
+
+  private func end(_ why: String, code: Int32) {
+    Self.say("fairleadd: ending (\(why))")
+    exitCode = code
+    loop.stop()
+  }
+
+  // MARK: Small things
+
+  /// To standard error, in one write: lines of several threads and processes do not mix.
+  static func say(_ line: String, terminator: String = "\n") {
+    var text = line + terminator
+    text.withUTF8 { bytes in _ = write(STDERR_FILENO, bytes.baseAddress, bytes.count) }
+  }
+
+  static func count(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
+
+  /// EX_CONFIG of sysexits.h.
+  static let exitConfiguration: Int32 = 78
+}
