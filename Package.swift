@@ -87,6 +87,8 @@ let package = Package(
     tests("ConfigurationTests", ["Configuration", "Policy", "Base"]),
     tests("ProxyTests", ["Proxy", "Configuration", "Policy", "HTTP", "Telemetry", "EventLoop", "Base"]),
     tests("AdminTests", ["Admin", "AdminClient", "Telemetry", "Base"]),
+    .testTarget(
+      name: "IntegrationTests", dependencies: ["TestSupport"], exclude: ["Preload"], swiftSettings: strict),
   ]
 )
 
