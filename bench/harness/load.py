@@ -1,0 +1,153 @@
+"""The load: h2load as fast as it goes, h2load at a fixed rate, and thousands of idle keep-alive connections.
+Each returns plain numbers; nothing here decides what they mean."""
+
+import os
+import re
+import socket
+import subprocess
+import time
+
+from . import system
+
+
+class Workload:
+    def __init__(self, name, path, connections, title):
+        self.name, self.path, self.connections, self.title = name, path, connections, title
+
+
+WORKLOADS = [
+    Workload("get100c64", "/100", 64, "GET, 100 B body, 64 connections"),
+    Workload("get100c1", "/100", 1, "GET, 100 B body, 1 connection"),
+    Workload("get100c1000", "/100", 1000, "GET, 100 B body, 1000 connections"),
+    Workload("get16kc64", "/16k", 64, "GET, 16 KiB body, 64 connections"),
+    Workload("get16kc1", "/16k", 1, "GET, 16 KiB body, 1 connection"),
+    Workload("get16kc1000", "/16k", 1000, "GET, 16 KiB body, 1000 connections"),
+    Workload("post1kc64", "/post", 64, "POST, 1 KiB body, 64 connections"),
+    Workload("chunked1mc16", "/chunked1m", 16, "GET, 1 MiB chunked streaming, 16 connections"),
+]
+
+
+def _h2load(proxy, workload, seconds, extra, prefix=()):
+    setting = proxy.setting
+    command = list(prefix) + ["taskset", "-c", str(setting.generator_core), "h2load", "--h1", "-t", "1",
+                              "-c", str(workload.connections), "-D", f"{round(seconds * 1000)}ms",
+                              f"--connect-to=127.0.0.1:{proxy.port}"] + extra
+    if workload.path == "/post":
+        command += ["-d", setting.post_body]
+    # The Host sent is `web`; a second Host by -H would rightly be refused.
+    process = system.start(command + ["http://web" + workload.path],
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        out, err = process.communicate(timeout=seconds * 4 + 60)
+    finally:
+        system.stop(process)
+    found = re.search(r"requests: .*?(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", out)
+    if not found:
+        raise RuntimeError(f"h2load said nothing usable:\n{out}\n{err}")
+    done, succeeded, failed, errored, timeout = map(int, found.groups())
+    codes = re.search(r"status codes: (\d+) 2xx", out)
+    # An answer that is not 2xx is a failure whatever h2load thinks of it; errored counts are part of failed.
+    not_2xx = max(0, succeeded - int(codes.group(1))) if codes else succeeded
+    return done, failed + not_2xx, out, err
+
+
+def full_speed(proxy, workload, seconds, instructions=False):
+    """As fast as the connections go: requests/s, CPU µs per request of the proxy, how busy its core was."""
+    prefix = []
+    if instructions:
+        prefix = ["perf", "stat", "-x,", "-e", "instructions:u,instructions:k", "-p", ",".join(map(str, proxy.pids)), "--"]
+    cpu, wall = system.cpu_seconds(proxy.pids), time.monotonic()
+    done, failed, _, err = _h2load(proxy, workload, seconds, [], prefix)
+    cpu, wall = system.cpu_seconds(proxy.pids) - cpu, time.monotonic() - wall
+    result = {"rps": done / seconds, "cpu": cpu * 1e6 / max(done, 1), "busy": cpu / wall, "failed": failed}
+    if instructions:
+        counted = [int(line.split(",")[0]) for line in err.splitlines()
+                   if "instructions" in line and line.split(",")[0].isdigit()]
+        if counted:
+            result["instructions"] = sum(counted) / max(done, 1)
+    return result
+
+
+def fixed_rate(proxy, workload, seconds, rate):
+    """p50 and p99 in µs at `rate` requests/s in all, from h2load's log of every request."""
+    log = os.path.join(proxy.setting.directory, "requests.log")
+    if os.path.exists(log):
+        os.unlink(log)
+    cpu = system.cpu_seconds(proxy.pids)
+    per_client = max(rate / workload.connections, 0.1)
+    done, failed, _, _ = _h2load(proxy, workload, seconds, ["--rps", f"{per_client:.3f}", "--log-file", log])
+    cpu = system.cpu_seconds(proxy.pids) - cpu
+    with open(log) as file:
+        taken = sorted(int(line.split("\t")[2]) for line in file)
+    os.unlink(log)
+    if not taken:
+        raise RuntimeError(f"no request was answered at {rate:.0f} requests/s")
+
+    def percentile(share):
+        return taken[min(len(taken) - 1, int(len(taken) * share))]
+
+    return {"p50": percentile(0.50), "p99": percentile(0.99), "rate_cpu": cpu * 1e6 / max(done, 1),
+            "rate_rps": done / seconds, "failed": failed}
+
+
+class IdleClients:
+    """Keep-alive connections that each make a request when told, and otherwise stay open and silent."""
+
+    REQUEST = b"GET /100 HTTP/1.1\r\nHost: web\r\n\r\n"
+
+    def __init__(self, port):
+        self.port, self.sockets, self.errors = port, [], 0
+
+    def open(self, until):
+        """Opens connections one after another until there are that many; each makes one request."""
+        while len(self.sockets) < until:
+            try:
+                client = socket.create_connection(("127.0.0.1", self.port), 10)
+            except OSError:
+                self.errors += 1
+                client = None
+            self.sockets.append(client)
+            self._request(client)
+
+    def again(self):
+        """One more request on every open connection."""
+        for client in self.sockets:
+            self._request(client)
+
+    def _request(self, client):
+        if client is None:
+            return
+        try:
+            client.sendall(self.REQUEST)
+            answer = b""
+            while b"\r\n\r\n" not in answer or len(answer.split(b"\r\n\r\n", 1)[1]) < 100:
+                more = client.recv(4096)
+                if not more:
+                    raise OSError("closed")
+                answer += more
+            if not answer.startswith(b"HTTP/1.1 200"):
+                self.errors += 1
+        except OSError:
+            self.errors += 1
+
+    def close(self):
+        for client in self.sockets:
+            if client:
+                client.close()
+
+
+def idle_memory(proxy, counted, most):
+    """Resident bytes per idle connection over `counted` of them, then errors with `most` of them open and used again."""
+    start_resident, start_anonymous = system.memory(proxy.pids)
+    clients = IdleClients(proxy.port)
+    try:
+        clients.open(counted)
+        time.sleep(1)  # let the proxy settle: it may hand memory back after the last answer
+        resident, anonymous = system.memory(proxy.pids)
+        clients.open(most)
+        clients.again()
+    finally:
+        clients.close()
+    return {"start_resident": start_resident, "start_anonymous": start_anonymous,
+            "idle_resident": (resident - start_resident) / counted,
+            "idle_anonymous": (anonymous - start_anonymous) / counted, "open_errors": clients.errors, "open": most}
