@@ -99,15 +99,35 @@ struct ValueTests {
       ),
       (
         "{name: a, address: \":0\", protocol: h2}",
-        "1:48: 'listeners[0].protocol' must be 'detect' or 'http1', not 'h2'"
+        "1:48: 'listeners[0].protocol' must be 'detect', 'http1' or 'tcp', not 'h2'"
       ),
       (
         "{name: a, address: \":0\", protocol: tcp}",
-        "1:48: 'tcp' is not available in this version of Fairlead; 'listeners[0].protocol' can be 'detect' or 'http1'"
+        "1:13: 'to' is missing in listeners[0]; write to: /svc/redis"
       ),
       (
-        "{name: a, address: \":0\", capture: redirect}",
-        "1:47: 'redirect' is not available in this version of Fairlead; 'listeners[0].capture' can be 'none'"
+        "{name: a, address: \":0\", protocol: tls}",
+        "1:48: 'tls' is not available in this version of Fairlead; 'listeners[0].protocol' can be 'detect', 'http1' or 'tcp'"
+      ),
+      (
+        "{name: a, address: \":0\", protocol: tcp, to: redis}",
+        "1:57: 'redis' is not a name; write a path such as /svc/redis"
+      ),
+      (
+        "{name: a, address: \":0\", to: /svc/redis}",
+        "1:42: 'to' is for listeners with protocol: tcp and capture: none; others find names themselves"
+      ),
+      (
+        "{name: a, address: \":0\", capture: nat}",
+        "1:47: 'listeners[0].capture' must be 'none', 'redirect' or 'tproxy', not 'nat'"
+      ),
+      (
+        "{name: a, address: \"unix:/run/a\", capture: redirect}",
+        "1:56: a Unix socket has no original destination; 'capture' must be 'none' here"
+      ),
+      (
+        "{name: a, address: \":0\", unresolved: refuse}",
+        "1:50: 'unresolved' says what becomes of captured requests; write capture: redirect, or leave it out"
       ),
       ("{name: a, address: \":0\", trust: all}", "1:45: 'listeners[0].trust' must be 'none' or 'clients', not 'all'"),
       (

@@ -5,7 +5,9 @@ import Policy
 
 extension Draft {
   static func listener(_ decoder: Decoder, _ value: YAMLValue) -> Listener {
-    let known = ["name", "address", "direction", "capture", "protocol", "trust", "proxyProtocol"]
+    let known = [
+      "name", "address", "direction", "capture", "unresolved", "protocol", "to", "trust", "proxyProtocol",
+    ]
     guard let fields = Fields(decoder, value, known: known) else {
       return Listener(name: nil, address: nil, value: nil)
     }
@@ -19,9 +21,11 @@ extension Draft {
     let address = fields.address("address")
     let direction: Configuration.Listener.Direction = fields.choice("direction") ?? .outbound
     let kind: Configuration.Listener.DownstreamProtocol =
-      fields.choice("protocol", later: ["http2", "tcp", "tls"]) ?? .detect
+      fields.choice("protocol", later: ["http2", "tls"]) ?? .detect
     let trust: Configuration.Listener.Trust = fields.choice("trust") ?? .none
-    _ = fields.choice("capture", ["none"], later: ["redirect", "tproxy"])
+    let capture: Configuration.Listener.Capture = fields.choice("capture") ?? .none
+    let unresolved: Configuration.Listener.Unresolved = fields.choice("unresolved") ?? .forward
+    checkCapture(fields, capture, kind, address)
     if fields.bool("proxyProtocol") == true {
       fields.reportValue("proxyProtocol", notAvailable("proxyProtocol: true"))
     }
@@ -29,12 +33,45 @@ extension Draft {
     var listener: Configuration.Listener?
     if let name, let address {
       listener = Configuration.Listener(
-        name: name, address: address, direction: direction, protocol: kind, trust: trust)
+        name: name, address: address, direction: direction, protocol: kind, trust: trust, capture: capture,
+        unresolved: unresolved, to: destination(fields, capture, kind))
     }
     return Listener(
       name: name.flatMap { text in located.name.map { (text, $0) } },
       address: address.flatMap { address in located.address.map { (address, $0) } },
       value: listener)
+  }
+
+  private static func checkCapture(
+    _ fields: Fields, _ capture: Configuration.Listener.Capture, _ kind: Configuration.Listener.DownstreamProtocol,
+    _ address: SocketAddress?
+  ) {
+    if case .unix = address, capture != .none {
+      fields.reportValue("capture", "a Unix socket has no original destination; 'capture' must be 'none' here")
+    }
+    if capture == .none, fields.has("unresolved") {
+      fields.reportValue(
+        "unresolved", "'unresolved' says what becomes of captured requests; write capture: redirect, or leave it out")
+    }
+  }
+
+  /// Where the connections of a `tcp` listener go when none has an original destination.
+  private static func destination(
+    _ fields: Fields, _ capture: Configuration.Listener.Capture, _ kind: Configuration.Listener.DownstreamProtocol
+  ) -> Path? {
+    let isNeeded = kind == .tcp && capture == .none
+    guard let text = fields.text("to") else {
+      if isNeeded, !fields.has("to") { fields.require("to", "to: /svc/redis") }
+      return nil
+    }
+    if !isNeeded {
+      fields.reportValue(
+        "to", "'to' is for listeners with protocol: tcp and capture: none; others find names themselves")
+      return nil
+    }
+    if let name = name(text) { return name }
+    fields.reportValue("to", "\(quoted(text)) is not a name; write a path such as /svc/redis")
+    return nil
   }
 
   static func discovery(_ decoder: Decoder, _ value: YAMLValue) -> Discovery {

@@ -25,7 +25,7 @@ extension Draft {
   }
 
   /// As requests have it, hosts in lower case. Nil for what is no name; `/` alone is none either.
-  private static func name(_ text: String) -> Path? {
+  static func name(_ text: String) -> Path? {
     guard let name = try? Path(parsing: text), name != .root else { return nil }
     return HostIdentifier().normalized(name)
   }
@@ -38,11 +38,14 @@ extension Draft {
   }
 
   private static func timeouts(_ fields: Fields, _ entry: inout Configuration.ServiceEntry) {
-    guard let timeouts = fields.fields("timeouts", known: ["connect", "request", "attempt", "idle"]) else { return }
+    guard let timeouts = fields.fields("timeouts", known: ["connect", "request", "attempt", "idle", "stream"]) else {
+      return
+    }
     entry.connectTimeout = timeouts.duration("connect", in: .milliseconds(1) ... .seconds(3600))
     entry.requestTimeout = timeouts.duration("request", in: .milliseconds(1) ... .seconds(86400))
     entry.attemptTimeout = timeouts.optionalDuration("attempt", in: .milliseconds(1) ... .seconds(86400))
     entry.idleTimeout = timeouts.duration("idle", in: .milliseconds(10) ... .seconds(86400))
+    entry.streamTimeout = timeouts.duration("stream", in: .milliseconds(10) ... .seconds(604_800))
   }
 
   private static func limits(_ fields: Fields, _ entry: inout Configuration.ServiceEntry) {

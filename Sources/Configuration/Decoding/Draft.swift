@@ -41,6 +41,7 @@ struct Draft {
   var services: [Service] = []
   var limits = Configuration.Limits()
   var telemetry = Configuration.Telemetry()
+  var capture = Configuration.Capture()
 
   /// The configuration; nil when a part is missing.
   var finished: Configuration? {
@@ -48,7 +49,8 @@ struct Draft {
     return Configuration(
       node: node, admin: admin.value, listeners: listeners.compactMap(\.value),
       discovery: discovery.compactMap(\.value),
-      delegations: delegations.map(\.value), services: services.map(\.value), limits: limits, telemetry: telemetry)
+      delegations: delegations.map(\.value), services: services.map(\.value), limits: limits, telemetry: telemetry,
+      capture: capture)
   }
 }
 
@@ -63,7 +65,9 @@ extension Draft {
     guard
       let fields = Fields(
         decoder, YAMLValue(node: root, path: ""),
-        known: ["node", "admin", "listeners", "discovery", "delegations", "services", "limits", "telemetry"],
+        known: [
+          "node", "admin", "listeners", "discovery", "delegations", "services", "limits", "telemetry", "capture",
+        ],
         later: ["routes", "workloads"])
     else { return }
     namesListeners = !(fields["listeners"]?.isEmptyList ?? true)
@@ -74,6 +78,7 @@ extension Draft {
     services = Self.bounded(fields, "services", 1_000).compactMap { Self.service(decoder, $0) }
     limits = Self.limits(fields)
     telemetry = Self.telemetry(fields)
+    capture = Self.capture(fields)
     for block in blocks {
       var parser = DelegationParser(decoder, YAMLValue(node: block, path: "delegations"))
       delegations += parser.parse(room: Self.mostDelegations - delegations.count)

@@ -22,6 +22,7 @@ extension Configuration {
       }
       json.object("limits") { limits.write(to: &$0) }
       json.object("telemetry") { telemetry.write(to: &$0) }
+      json.object("capture") { capture.write(to: &$0) }
     }
   }
 
@@ -60,8 +61,10 @@ extension Configuration.Listener {
     json.member("name", name)
     json.member("address", address.description)
     json.member("direction", direction.rawValue)
-    json.member("capture", "none")
+    json.member("capture", capture.rawValue)
+    if capture != .none { json.member("unresolved", unresolved.rawValue) }
     json.member("protocol", self.protocol.rawValue)
+    if let to { json.member("to", to.description) }
     json.member("trust", trust.rawValue)
     json.member("proxyProtocol", false)
   }
@@ -99,6 +102,7 @@ extension Configuration.ServiceEntry {
       if let requestTimeout { json.member("request", requestTimeout.shortText) }
       if let attemptTimeout { json.member("attempt", attemptTimeout?.shortText ?? "none") }
       if let idleTimeout { json.member("idle", idleTimeout.shortText) }
+      if let streamTimeout { json.member("stream", streamTimeout.shortText) }
     }
     json.object("limits") { json in
       if let connections { json.member("connections", connections) }
@@ -130,5 +134,27 @@ extension Configuration.Telemetry {
       }
     }
     json.object("labels") { $0.member("maxSeries", maxSeries) }
+  }
+}
+
+extension Configuration.Capture {
+  fileprivate func write(to json: inout JSONWriter) {
+    func list(_ name: String, _ words: [String], _ json: inout JSONWriter) {
+      json.array(name) { json in for word in words { json.string(word) } }
+    }
+    json.member("processes", processes)
+    list("interfaces", interfaces, &json)
+    list("ports", ports.map(\.description), &json)
+    list("excludePorts", excludePorts.map(\.description), &json)
+    list("excludeAddresses", excludeAddresses.map(\.description), &json)
+    list("excludeUsers", excludeUsers, &json)
+    list("inboundPorts", inboundPorts.map(\.description), &json)
+    json.member("user", user)
+    json.member("mark", Int(mark))
+    json.member("routingMark", Int(routingMark))
+    json.member("routingTable", Int(routingTable))
+    json.member("onFailure", onFailure.rawValue)
+    json.member("detectTimeout", detectTimeout.shortText)
+    list("serverFirstPorts", serverFirstPorts.map(\.description), &json)
   }
 }

@@ -18,11 +18,12 @@ public struct Configuration: Hashable, Sendable {
   public let services: [ServiceEntry]
   public let limits: Limits
   public let telemetry: Telemetry
+  public let capture: Capture
 
   public init(
     node: Node, admin: Admin = Admin(), listeners: [Listener], discovery: [StaticDiscovery] = [],
     delegations: [Delegation] = [], services: [ServiceEntry] = [], limits: Limits = Limits(),
-    telemetry: Telemetry = Telemetry()
+    telemetry: Telemetry = Telemetry(), capture: Capture = Capture()
   ) {
     self.node = node
     self.admin = admin
@@ -32,6 +33,7 @@ public struct Configuration: Hashable, Sendable {
     self.services = services
     self.limits = limits
     self.telemetry = telemetry
+    self.capture = capture
   }
 }
 

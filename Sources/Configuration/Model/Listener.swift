@@ -1,6 +1,7 @@
 // A socket that accepts connections, and how what comes in there is taken.
 
 public import Base
+public import Policy
 
 extension Configuration {
   /// One entry of `listeners`.
@@ -13,9 +14,28 @@ extension Configuration {
     }
 
     public enum DownstreamProtocol: String, CaseIterable, Hashable, Sendable {
-      /// By the first bytes. This version knows HTTP/1 only.
+      /// By the first bytes: HTTP/1, and where the original destination is known any other TCP protocol as well.
       case detect
       case http1
+      /// Bytes both ways, never looked into.
+      case tcp
+    }
+
+    /// Where a connection's original destination is taken from.
+    public enum Capture: String, CaseIterable, Hashable, Sendable {
+      /// Clients connect to the listener itself.
+      case none
+      /// From the kernel's translation table (SO_ORIGINAL_DST): REDIRECT.
+      case redirect
+      /// The socket's own local address is the destination: TPROXY. The endpoint sees the client's address.
+      case tproxy
+    }
+
+    /// What becomes of a captured request that names no known service.
+    public enum Unresolved: String, CaseIterable, Hashable, Sendable {
+      /// It goes to the address that the client had connected to.
+      case forward
+      case refuse
     }
 
     public enum Trust: String, CaseIterable, Hashable, Sendable {
@@ -32,16 +52,23 @@ extension Configuration {
     public let direction: Direction
     public let `protocol`: DownstreamProtocol
     public let trust: Trust
+    public let capture: Capture
+    public let unresolved: Unresolved
+    /// The logical name of every connection of a `tcp` listener that does not capture.
+    public let to: Path?
 
     public init(
       name: String, address: SocketAddress, direction: Direction = .outbound, protocol: DownstreamProtocol = .detect,
-      trust: Trust = .none
+      trust: Trust = .none, capture: Capture = .none, unresolved: Unresolved = .forward, to: Path? = nil
     ) {
       self.name = name
       self.address = address
       self.direction = direction
       self.protocol = `protocol`
       self.trust = trust
+      self.capture = capture
+      self.unresolved = unresolved
+      self.to = to
     }
   }
 }

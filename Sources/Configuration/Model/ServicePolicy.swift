@@ -37,6 +37,8 @@ public struct ServicePolicy: Hashable, Sendable {
     public var attempt: Duration?
     /// How long an upstream connection is kept without work.
     public var idle: Duration = .seconds(60)
+    /// How long a TCP connection that is carried as it is may be silent: longer than most pools of database connections.
+    public var stream: Duration = .seconds(3600)
   }
 
   public struct Limits: Hashable, Sendable {
@@ -66,6 +68,7 @@ extension Configuration {
     /// `.some(nil)` is `attempt: none`: takes back what an earlier entry says.
     public var attemptTimeout: Duration??
     public var idleTimeout: Duration?
+    public var streamTimeout: Duration?
     public var connections: Int?
     public var pending: Int?
     public var requests: Int?
@@ -81,6 +84,7 @@ extension Configuration {
       if let requestTimeout { policy.timeouts.request = requestTimeout }
       if let attemptTimeout { policy.timeouts.attempt = attemptTimeout }
       if let idleTimeout { policy.timeouts.idle = idleTimeout }
+      if let streamTimeout { policy.timeouts.stream = streamTimeout }
       if let connections { policy.limits.connections = connections }
       if let pending { policy.limits.pending = pending }
       if let requests { policy.limits.requests = requests }
