@@ -132,3 +132,45 @@ uint64_t fl_acknowledged_bytes(int fd) {
     memcpy(&acknowledged, info + offset, sizeof acknowledged);
   return acknowledged;
 }
+
+int fl_set_mark(int fd, uint32_t mark) {
+  return setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0 ? 0 : errno;
+}
+
+int fl_set_transparent(int fd, int family) {
+  int on = 1;
+  // An IPv6 socket that also takes IPv4 needs both.
+  if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, &on, sizeof on) != 0) return errno;
+  return setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof on) == 0 || family == AF_INET6 ? 0 : errno;
+}
+
+void fl_bind_address_only(int fd) {
+  int on = 1;
+  setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+}
+
+int fl_original_destination(int fd, struct sockaddr_storage *destination) {
+  // SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST of linux/netfilter_ipv4.h and linux/netfilter_ipv6/ip6_tables.h.
+  enum { original_destination = 80 };
+  socklen_t length = sizeof *destination;
+  if (getsockopt(fd, IPPROTO_IP, original_destination, destination, &length) == 0 &&
+      destination->ss_family == AF_INET)
+    return 0;
+  length = sizeof *destination;
+  if (getsockopt(fd, IPPROTO_IPV6, original_destination, destination, &length) == 0) return 0;
+  return errno;
+}
+
+int fl_is_local_address(const struct sockaddr *address, socklen_t length) {
+  // An unconnected datagram socket can be bound to any address of the host, and to no other.
+  struct sockaddr_storage copy;
+  if (length > sizeof copy) return 0;
+  memcpy(&copy, address, length);
+  if (copy.ss_family == AF_INET) ((struct sockaddr_in *)&copy)->sin_port = 0;
+  if (copy.ss_family == AF_INET6) ((struct sockaddr_in6 *)&copy)->sin6_port = 0;
+  int fd = socket(copy.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return 0;
+  int is_local = bind(fd, (struct sockaddr *)&copy, length) == 0;
+  close(fd);
+  return is_local;
+}

@@ -103,7 +103,7 @@ extension Shard {
     state.pointee.downstreamHead = slot
     statistics.countDownstream(1, listener: Int(listener))
     statistics.accepted.add(1)
-    connectionTimers.schedule(slot, deadline: deadline(after: limits.headerTimeoutNanoseconds))
+    classify(connection)
     armReceive(connection)
   }
 

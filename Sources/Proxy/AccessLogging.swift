@@ -22,6 +22,16 @@ extension Shard {
     exchange.pointee.record = index
   }
 
+  /// Notes what is known of a stream that begins.
+  func openStreamRecord(_ exchange: ExchangePointer, _ downstream: ConnectionPointer) {
+    guard let index = records.allocate() else { return }
+    let record = records.pointer(index)
+    record.initialize(to: AccessRecord())
+    record.pointee.listener = node.logNames.listener(Int(downstream.pointee.origin))
+    record.pointee.peer = RecordedAddress(downstream.pointee.peer)
+    exchange.pointee.record = index
+  }
+
   private func noteTrace(_ record: UnsafeMutablePointer<AccessRecord>, _ bytes: UnsafeRawBufferPointer) {
     guard let position = requestHead.pointee.fields.firstIndex(of: .traceparent) else { return }
     let value = requestHead.pointee.fields[position].value.slice(of: bytes)

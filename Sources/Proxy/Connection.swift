@@ -26,8 +26,10 @@ enum ConnectionRole: UInt8 {
 /// What is spoken on a connection. The exchange reaches both its sides through this, and only this.
 enum ConnectionProtocol: UInt8 {
   case http1
-  /// Bytes both ways, without heads: what an upgraded connection becomes.
+  /// Bytes both ways, without heads: what an upgraded connection becomes, and what is not HTTP.
   case tunnel
+  /// Its first bytes will tell (downstream).
+  case undetected
 }
 
 /// The receive operation of a connection.
@@ -80,6 +82,12 @@ struct ConnectionFlags: OptionSet {
   static let starved = ConnectionFlags(rawValue: 1 << 16)
   /// In the list of connections being closed.
   static let inClosingList = ConnectionFlags(rawValue: 1 << 17)
+  /// Made to a capturing listener itself.
+  static let straight = ConnectionFlags(rawValue: 1 << 18)
+  /// Captured on its way to one of this proxy's own listeners.
+  static let selfLoop = ConnectionFlags(rawValue: 1 << 19)
+  /// Its protocol has just become known: what detection had gathered is to be taken first.
+  static let detected = ConnectionFlags(rawValue: 1 << 20)
 }
 
 /// A socket. About 300 bytes, all of an idle connection's memory but 24 bytes of its slab and its timer.
@@ -119,6 +127,9 @@ struct Connection {
   /// When bytes last came or went.
   var activeAt: MonotonicInstant
   var peer: PeerAddress
+  /// The address of the other end of a captured connection: where its client meant to go (downstream), or whose address
+  /// we speak from (upstream, TPROXY). None elsewhere.
+  var original = PeerAddress()
   /// What the peer's kernel had acknowledged when silence was last looked into.
   var acknowledgedAtExpiry: UInt64 = 0
 
@@ -146,8 +157,11 @@ struct Connection {
 }
 
 /// The address of a peer: IPv6, or IPv4 mapped into it; all zero for a Unix socket.
-struct PeerAddress {
+struct PeerAddress: Equatable {
   var high: UInt64 = 0
   var low: UInt64 = 0
   var port: UInt16 = 0
+
+  /// No address at all.
+  var isNone: Bool { high == 0 && low == 0 }
 }

@@ -51,6 +51,8 @@ struct ExchangeFlags: OptionSet {
   /// Its time may run out only while nothing moves.
   static let streaming = ExchangeFlags(rawValue: 1 << 7)
   static let expectsUpgrade = ExchangeFlags(rawValue: 1 << 8)
+  /// A stream without a head from its start: no request, and no answer of our own but a reset.
+  static let stream = ExchangeFlags(rawValue: 1 << 9)
 }
 
 struct Exchange {
@@ -63,6 +65,8 @@ struct Exchange {
   var upstream: UInt32 = noSlot
   var service: UInt32 = noSlot
   var endpoint: UInt32 = noSlot
+  /// The slot of its original destination, where it goes there and nowhere else.
+  var pinned: UInt32 = noSlot
   /// The endpoint whose attempt failed last: the next attempt avoids it.
   var failedEndpoint: UInt32 = noSlot
   var attempts: UInt8 = 0
@@ -106,23 +110,33 @@ extension Shard {
     if requestHead.pointee.wantsUpgrade { exchange.pointee.flags.insert(.expectsUpgrade) }
     if accessLog != nil { openRecord(exchange, downstream, bytes) }
 
-    switch resolve(requestHead.pointee.authorityRange.slice(of: bytes)) {
-    case .failed(let error): fail(exchange, error)
-    case .service(let service):
-      exchange.pointee.service = service
-      if isLooping(bytes) {
-        fail(exchange, .loop)
-      } else if requestHead.pointee.method == .connect {
-        fail(exchange, .methodNotSupported)
-      } else if !admit(exchange) {
-        fail(exchange, .tooManyRequests)
-      } else if writeRequestHead(exchange, bytes) {
-        extendDeadline(exchange)
-        dispatch(exchange)
-      } else {
-        fail(exchange, .refused(.headTooLong))
+    if let error = bind(exchange, downstream, bytes) {
+      fail(exchange, error)
+    } else if writeRequestHead(exchange, bytes) {
+      extendDeadline(exchange)
+      dispatch(exchange)
+    } else {
+      fail(exchange, .refused(.headTooLong))
+    }
+  }
+
+  /// Finds the service of a request, and room for it there. Returns why it is not served.
+  private func bind(
+    _ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer
+  ) -> ProxyError? {
+    if let refusal = captureRefusal(downstream) { return refusal }
+    let resolution = resolve(requestHead.pointee.authorityRange.slice(of: bytes))
+    if goesToOriginal(downstream, resolution) {
+      if !goToOriginal(exchange, downstream) { return .tooManyDestinations }
+    } else {
+      switch resolution {
+      case .failed(let error): return error
+      case .service(let service): exchange.pointee.service = service
       }
     }
+    if isLooping(bytes) { return .loop }
+    if requestHead.pointee.method == .connect { return .methodNotSupported }
+    return admit(exchange) ? nil : .tooManyRequests
   }
 
   /// The service a host leads to, from this shard's cache or, once, from the delegation table.
@@ -147,7 +161,8 @@ extension Shard {
     return requestHead.pointee.countVia(pseudonym: viaPseudonym, in: bytes) > limits.viaHops
   }
 
-  private func admit(_ exchange: ExchangePointer) -> Bool {
+  /// Counts an exchange against its service's limit.
+  func admit(_ exchange: ExchangePointer) -> Bool {
     let service = services.service(exchange.pointee.service)
     guard service.pointee.shared.pointee.requests.tryAdd(limit: service.pointee.policy.requestLimit) else {
       return false
@@ -162,7 +177,9 @@ extension Shard {
   func dispatch(_ exchange: ExchangePointer) {
     exchange.pointee.phase = .dispatching
     let service = services.service(exchange.pointee.service)
-    let endpoint = pickEndpoint(service, avoiding: exchange.pointee.failedEndpoint)
+    let endpoint =
+      exchange.pointee.pinned == noSlot
+      ? pickEndpoint(service, avoiding: exchange.pointee.failedEndpoint) : Int32(exchange.pointee.pinned)
     guard endpoint >= 0 else {
       fail(exchange, .noEndpoint)
       return
@@ -281,7 +298,7 @@ extension Shard {
     if verdict != .safe(.staleConnection) { observeAttempt(exchange, status: nil) }
     exchange.pointee.failedEndpoint = exchange.pointee.endpoint
     guard Int(exchange.pointee.attempts) < attemptLimit(exchange, verdict),
-      !exchange.pointee.flags.contains(.cannotReplay), takeBackRequest(exchange)
+      isRepeatable(exchange), takeBackRequest(exchange)
     else {
       fail(exchange, error)
       return
@@ -290,11 +307,19 @@ extension Shard {
     dispatch(exchange)
   }
 
+  /// Whether all that was sent can be sent again; of a stream that has not begun that is nothing.
+  private func isRepeatable(_ exchange: ExchangePointer) -> Bool {
+    !exchange.pointee.flags.contains(.cannotReplay) || exchange.pointee.flags.contains(.stream)
+  }
+
   /// How many attempts a request may have: one where repeating is not safe; three where the endpoint may have worked on it,
-  /// for a request that kills its endpoint must not kill them all; else enough to find one that lives.
+  /// for a request that kills its endpoint must not kill them all; else enough to find one that lives. An original destination
+  /// is one endpoint: what it refuses once, it refuses; of its idle connections several may have gone stale.
   private func attemptLimit(_ exchange: ExchangePointer, _ verdict: RetryVerdict) -> Int {
     switch verdict {
     case .unsafe: 1
+    case .safe(.neverSent) where exchange.pointee.pinned != noSlot: 1
+    case .safe(.staleConnection) where exchange.pointee.pinned != noSlot: 4
     case .safe(.idempotent): 3
     case .safe(.neverSent), .safe(.staleConnection):
       min(services.service(exchange.pointee.service).pointee.endpointCount + 2, 10)
@@ -307,7 +332,8 @@ extension Shard {
     exchange.pointee.errorCode = error.code
     statistics.countError(error)
     let downstream = connections.pointer(exchange.pointee.downstream)
-    let answers = exchange.pointee.phase != .responding
+    let isStream = exchange.pointee.flags.contains(.stream)
+    let answers = exchange.pointee.phase != .responding && !isStream
     if answers { exchange.pointee.status = error.status }
     let requestComplete = exchange.pointee.flags.contains(.requestComplete)
     let service = exchange.pointee.service
@@ -339,7 +365,8 @@ extension Shard {
     }
     // A request that is not complete stalls by the client's doing, or by the endpoint's if that does not take it.
     let isClientsTurn =
-      exchange.pointee.phase != .responding && !exchange.pointee.flags.contains(.requestComplete)
+      !exchange.pointee.flags.contains(.stream) && exchange.pointee.phase != .responding
+      && !exchange.pointee.flags.contains(.requestComplete)
       && requestBacklog(exchange) <= unsentByteLimit
     if isClientsTurn {
       fail(exchange, .bodyTimeout)
@@ -361,8 +388,13 @@ extension Shard {
   /// One store: the timer wheel sorts it out.
   func extendDeadline(_ exchange: ExchangePointer) {
     let policy = services.service(exchange.pointee.service).pointee.policy
-    let limit =
-      exchange.pointee.flags.contains(.streaming) ? policy.idleTimeoutNanoseconds : policy.requestTimeoutNanoseconds
+    let flags = exchange.pointee.flags
+    let limit: UInt64
+    if !flags.contains(.streaming) {
+      limit = policy.requestTimeoutNanoseconds
+    } else {
+      limit = flags.contains(.stream) ? policy.streamTimeoutNanoseconds : policy.idleTimeoutNanoseconds
+    }
     exchangeTimers.schedule(exchange.pointee.index, deadline: deadline(after: limit))
   }
 
@@ -386,6 +418,7 @@ extension Shard {
     if exchange.pointee.flags.contains(.admitted) {
       services.service(exchange.pointee.service).pointee.shared.pointee.requests.subtract()
     }
+    leaveOriginal(exchange)
     statistics.countExchange(exchange, services, now: state.pointee.now)
     if exchange.pointee.record != noSlot { closeRecord(exchange) }
     exchangeTimers.cancel(exchange.pointee.index)

@@ -82,13 +82,13 @@ extension Shard {
     }
   }
 
-  private func assembled(_ connection: ConnectionPointer) -> UnsafeRawBufferPointer {
+  func assembled(_ connection: ConnectionPointer) -> UnsafeRawBufferPointer {
     let chunk = Chunk(address: connection.pointee.codec.assembly)
     return UnsafeRawBufferPointer(
       start: chunk.map { UnsafeRawPointer($0.bytes) }, count: Int(connection.pointee.codec.assembledCount))
   }
 
-  private func appendToAssembly(_ connection: ConnectionPointer, _ bytes: UnsafeRawBufferPointer, limit: Int) -> Bool {
+  func appendToAssembly(_ connection: ConnectionPointer, _ bytes: UnsafeRawBufferPointer, limit: Int) -> Bool {
     let count = Int(connection.pointee.codec.assembledCount)
     let total = count + bytes.count
     guard total <= limit, let source = bytes.baseAddress else { return total <= limit }

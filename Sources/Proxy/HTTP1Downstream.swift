@@ -281,6 +281,10 @@ extension Shard {
 
   /// Time is over for a head, for an idle connection, or for a client that does not close.
   func downstreamExpired(_ connection: ConnectionPointer) {
+    if connection.pointee.wire == .undetected {
+      detectionEnded(connection)
+      return
+    }
     if connection.pointee.flags.contains(.finishAfterFlush), isStillTaking(connection) {
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.idleTimeoutNanoseconds))
       return

@@ -18,13 +18,28 @@ extension Shard {
     let chunk = segments.chunks.allocate(room)
     let written = HTTP1Serializer.writeRequest(
       requestHead.pointee, from: bytes, connection: requestHead.pointee.wantsUpgrade ? .upgrade : .none,
-      authority: services.service(exchange.pointee.service).pointee.authority, extra: extra,
+      authority: requestAuthority(exchange), extra: extra,
       into: UnsafeMutableRawBufferPointer(start: chunk.bytes, count: room))
     guard let written else {
       segments.chunks.release(chunk)
       return false
     }
     return segments.append(&exchange.pointee.request, chunk.bytes, written, owner: BufferOwner(chunk: chunk))
+  }
+
+  /// What Host says for a client that sent none: the service's name, or the address it had connected to.
+  private func requestAuthority(_ exchange: ExchangePointer) -> UnsafeRawBufferPointer {
+    if exchange.pointee.pinned == noSlot {
+      return services.service(exchange.pointee.service).pointee.authority
+    }
+    let original = connections.pointer(exchange.pointee.downstream).pointee.original
+    // Rare, and the only place that needs an address as text for a request: it may allocate.
+    if requestHead.pointee.authorityRange.isEmpty, let text = original.socketAddress?.description {
+      let count = min(text.utf8.count, authorityText.count)
+      authorityText.copyBytes(from: text.utf8.prefix(count))
+      return UnsafeRawBufferPointer(rebasing: authorityText[..<count])
+    }
+    return UnsafeRawBufferPointer(start: nil, count: 0)
   }
 
   /// The `via` line and a `traceparent` that starts a trace (W3C Trace Context): sampled, since a service that follows its
@@ -129,7 +144,7 @@ extension Shard {
       close(upstream)
     }
     segments.moveAll(from: &request, to: &exchange.pointee.request)
-    return whole && !exchange.pointee.request.isEmpty
+    return whole && (!exchange.pointee.request.isEmpty || exchange.pointee.flags.contains(.stream))
   }
 
   // MARK: Responses in

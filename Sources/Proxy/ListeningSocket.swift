@@ -22,8 +22,23 @@ enum ListeningSocket {
   }
 
   /// A listening socket that shares its port with those of the other shards, and the address it really has.
-  static func open(_ address: SocketAddress, name: String) throws(NodeError) -> (Int32, SocketAddress) {
+  ///
+  /// - Parameter isTransparent: also takes connections to other hosts' addresses that a TPROXY rule leads here.
+  static func open(
+    _ address: SocketAddress, name: String, isTransparent: Bool = false
+  ) throws(NodeError) -> (Int32, SocketAddress) {
     let descriptor = try bind(address, name: name, sharesPort: true)
+    if isTransparent {
+      var family = AF_INET
+      address.withSockaddr { pointer, _ in family = Int32(pointer.pointee.sa_family) }
+      let reason = fl_set_transparent(descriptor, family)
+      guard reason == 0 else {
+        close(descriptor)
+        throw NodeError(
+          description: "listener '\(name)' cannot take what TPROXY leads to it (\(String(cString: strerror(reason)))): "
+            + "give the daemon CAP_NET_ADMIN (AmbientCapabilities= in its unit), or use capture: redirect")
+      }
+    }
     fl_prepare_stream(descriptor)
     guard Glibc.listen(descriptor, backlog) == 0 else {
       let reason = errno

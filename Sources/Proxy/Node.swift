@@ -51,6 +51,7 @@ public final class Node: @unchecked Sendable {
       }
     }
     let addresses = try listen(configuration, shards)
+    shared.ownPorts = addresses.compactMap(\.port)
     return try Node(
       configuration: configuration, registry: registry, metrics: metrics, snapshot: snapshot, shared: shared,
       shards: shards, addresses: addresses)
@@ -103,7 +104,8 @@ public final class Node: @unchecked Sendable {
       for shard in shards {
         // A path has one socket; its connections are spread over the shards by handing them over.
         if case .unix = address, shard.index > 0 { continue }
-        let (descriptor, bound) = try ListeningSocket.open(address, name: listener.name)
+        let (descriptor, bound) = try ListeningSocket.open(
+          address, name: listener.name, isTransparent: listener.capture == .tproxy)
         address = bound
         shard.addListener(ListenerSocket(descriptor: descriptor, listener: UInt32(position)))
       }

@@ -49,6 +49,8 @@ final class NodeShared: @unchecked Sendable {
   let downstreamConnections = LimitCell()
   /// What the access log's records call listeners and services.
   let logNames: LogNames
+  /// The ports of this node's listeners. Set before the shards run.
+  nonisolated(unsafe) var ownPorts: [UInt16] = []
   private let wakeAccessLog = Mutex<(@Sendable () -> Void)?>(nil)
   private let mailboxes: [Mailbox<ShardMessage>]
   private let wakeDescriptors: [Int32]

@@ -28,7 +28,10 @@ enum ProxyError: Equatable {
   case tooManyRequests
   case noDescriptor
   case nodeFull
+  case tooManyDestinations
   case loop
+  case straightConnection
+  case selfLoop
 
   /// The number behind `FL`.
   var code: UInt16 {
@@ -53,7 +56,10 @@ enum ProxyError: Equatable {
     case .tooManyRequests: 2203
     case .noDescriptor: 2204
     case .nodeFull: 2205
+    case .tooManyDestinations: 2206
     case .loop: 2301
+    case .straightConnection: 2302
+    case .selfLoop: 2303
     }
   }
 
@@ -70,8 +76,9 @@ enum ProxyError: Equatable {
     case .delegationFailed: 502
     case .endpointUnreachable, .endpointClosed, .endpointGarbage, .responseTruncated: 502
     case .connectTimeout, .requestTimeout: 504
-    case .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull: 503
-    case .loop: 508
+    case .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations: 503
+    case .loop, .selfLoop: 508
+    case .straightConnection: 421
     }
   }
 
@@ -98,7 +105,10 @@ enum ProxyError: Equatable {
     case .tooManyRequests: "the service has too many requests (limits.requests)"
     case .noDescriptor: "the proxy has run out of descriptors"
     case .nodeFull: "the proxy has too many connections (limits.connections)"
+    case .tooManyDestinations: "too many original destinations are in use at once"
     case .loop: "the request has passed this node too often (limits.viaHops)"
+    case .straightConnection: "this port takes captured connections only (listeners.capture)"
+    case .selfLoop: "the connection was on its way to the proxy itself"
     }
   }
 
@@ -110,14 +120,18 @@ enum ProxyError: Equatable {
     case .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated, .requestTimeout,
       .noEndpoint:
       "fairlead endpoints"
-    case .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull: "fairlead status"
+    case .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations:
+      "fairlead status"
+    case .straightConnection, .selfLoop: "fairlead capture status"
     }
   }
 
   /// Whether the client's connection cannot go on after this answer.
   var endsConnection: Bool {
     switch self {
-    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .responseTruncated, .nodeFull: true
+    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .responseTruncated, .nodeFull, .straightConnection,
+      .selfLoop:
+      true
     default: false
     }
   }
@@ -136,6 +150,8 @@ enum ProxyError: Equatable {
   private static let others: [ProxyError] = [
     .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .noHost, .badName, .unknownName,
     .delegationFailed, .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated,
-    .requestTimeout, .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .loop,
+    .requestTimeout, .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations,
+    .loop,
+    .straightConnection, .selfLoop,
   ]
 }

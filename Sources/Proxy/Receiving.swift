@@ -176,12 +176,17 @@ extension Shard {
     case (.http1, .downstream): processRequestBytes(connection, bytes, count, owner)
     case (.http1, .upstream): processResponseBytes(connection, bytes, count, owner)
     case (.tunnel, _): processTunnelBytes(connection, bytes, count, owner)
+    case (.undetected, _): detectProtocol(connection, bytes, count, owner)
     }
   }
 
   /// After the codec has run: what it could not do while it was running.
   func processed(_ connection: ConnectionPointer) {
     if connection.pointee.role == .upstream, connection.pointee.wire == .http1 { responseProcessed(connection) }
+    if connection.pointee.flags.contains(.detected) {
+      connection.pointee.flags.remove(.detected)
+      resumeInput(connection)
+    }
   }
 
   /// The peer will send no more, and all it sent has been taken.
@@ -190,6 +195,8 @@ extension Shard {
     case (.http1, .downstream): downstreamFinished(connection)
     case (.http1, .upstream): upstreamFinished(connection)
     case (.tunnel, _): tunnelFinished(connection)
+    case (.undetected, _):
+      if connection.pointee.codec.assembly == 0 { close(connection) } else { detectionEnded(connection) }
     }
   }
 
@@ -200,6 +207,7 @@ extension Shard {
     case (.http1, .downstream): downstreamBroke(connection)
     case (.http1, .upstream): upstreamBroke(connection)
     case (.tunnel, _): tunnelBroke(connection)
+    case (.undetected, _): close(connection)
     }
   }
 }

@@ -76,7 +76,15 @@ final class Shard {
   let viaPseudonym: UnsafeRawBufferPointer
   /// The `via` line and a `traceparent` line whose value is written anew for each request that brings none.
   let traceLines: UnsafeMutableRawBufferPointer
+  /// Where the text of an address is put for a request without a host.
+  let authorityText: UnsafeMutableRawBufferPointer
   let listeners: UnsafeMutablePointer<ListenerSocket>
+  /// By the configuration's order.
+  let listenerPolicies: UnsafeMutablePointer<ShardListener>
+  /// Nil where nothing is captured.
+  let destinations: OriginalDestinations?
+  /// SO_MARK of upstream sockets; 0 for none.
+  let upstreamMark: UInt32
   let state: UnsafeMutablePointer<ShardState>
   private let batch: UnsafeMutablePointer<Completion>
 
@@ -123,7 +131,14 @@ final class Shard {
     viaPseudonym = .copy(snapshot.viaPseudonym)
     let trace = "traceparent: " + String(repeating: "0", count: TraceContext.encodedByteCount) + "\r\n"
     traceLines = UnsafeMutableRawBufferPointer(mutating: .copy(snapshot.viaLine + Array(trace.utf8)))
+    authorityText = .allocate(byteCount: 64, alignment: 8)
     listeners = .allocate(capacity: max(snapshot.configuration.listeners.count, 1))
+    listenerPolicies = .allocate(capacity: max(snapshot.configuration.listeners.count, 1))
+    for (position, listener) in snapshot.configuration.listeners.enumerated() {
+      (listenerPolicies + position).initialize(to: ShardListener(listener, snapshot))
+    }
+    destinations = snapshot.originalService == nil ? nil : OriginalDestinations(random: &random)
+    upstreamMark = snapshot.originalService == nil ? 0 : snapshot.configuration.capture.mark
     batch = .allocate(capacity: Shard.batchCapacity)
     state = .allocate(capacity: 1)
     state.initialize(to: ShardState(now: now, random: random))
@@ -349,6 +364,9 @@ final class Shard {
     viaPseudonym.deallocate()
     traceLines.deallocate()
     listeners.deallocate()
+    listenerPolicies.deinitialize(count: snapshot.configuration.listeners.count)
+    listenerPolicies.deallocate()
+    authorityText.deallocate()
     batch.deallocate()
     state.pointee.dirty.destroy()
     state.pointee.closing.destroy()

@@ -11,6 +11,7 @@ struct ShardPolicy {
   let connectTimeoutNanoseconds: UInt64
   let requestTimeoutNanoseconds: UInt64
   let idleTimeoutNanoseconds: UInt64
+  let streamTimeoutNanoseconds: UInt64
   let connectionLimit: Int
   let pendingLimit: Int
   let requestLimit: Int
@@ -22,6 +23,7 @@ struct ShardPolicy {
     requestTimeoutNanoseconds = min(
       policy.timeouts.request.wholeNanoseconds, policy.timeouts.attempt?.wholeNanoseconds ?? UInt64.max)
     idleTimeoutNanoseconds = policy.timeouts.idle.wholeNanoseconds
+    streamTimeoutNanoseconds = policy.timeouts.stream.wholeNanoseconds
     connectionLimit = policy.limits.connections
     pendingLimit = policy.limits.pending
     requestLimit = policy.limits.requests
@@ -49,6 +51,7 @@ struct ShardService {
   let shared: UnsafeMutablePointer<SharedService>
   /// What Host says for a client that named none: the service's name.
   let authority: UnsafeRawBufferPointer
+  /// Endpoints to choose from; none of `(original)`, whose slots are reached by address.
   let endpointCount: Int
   let endpoints: UnsafeMutablePointer<ShardEndpoint>
   let loads: UnsafeMutablePointer<EndpointLoad>
@@ -65,21 +68,30 @@ struct ShardService {
 final class ShardServices {
   let snapshot: Snapshot
   private let storage: UnsafeMutablePointer<ShardService>
+  /// The addresses of `(original)`'s slots; nil where nothing is captured.
+  private let destinationAddresses: UnsafeMutablePointer<EndpointSocketAddress>?
+  private let destinationCells: EndpointCells?
   let count: Int
 
   init(_ snapshot: Snapshot, metrics: NodeMetrics, shard: Int) {
     self.snapshot = snapshot
     count = snapshot.services.count
+    let slots = snapshot.originalService == nil ? 0 : Int(OriginalDestinations.defaultCapacity)
+    destinationAddresses = slots == 0 ? nil : .allocate(capacity: slots)
+    destinationCells =
+      slots == 0 ? nil : metrics.endpointCells(shard: shard, service: "(original)", endpoint: "any")
     storage = .allocate(capacity: max(count, 1))
     for (index, definition) in snapshot.services.enumerated() {
       let endpointCount = definition.endpoints.count
-      let endpoints = UnsafeMutablePointer<ShardEndpoint>.allocate(capacity: max(endpointCount, 1))
-      let loads = UnsafeMutablePointer<EndpointLoad>.allocate(capacity: max(endpointCount, 1))
+      let capacity = max(snapshot.originalService == UInt32(index) ? slots : endpointCount, 1)
+      let endpoints = UnsafeMutablePointer<ShardEndpoint>.allocate(capacity: capacity)
+      let loads = UnsafeMutablePointer<EndpointLoad>.allocate(capacity: capacity)
       for (position, endpoint) in definition.endpoints.enumerated() {
         (endpoints + position).initialize(
           to: ShardEndpoint(
             address: definition.addresses + position,
-            cells: metrics.endpointCells(shard: shard, service: definition.name, endpoint: endpoint.address)))
+            cells: metrics.endpointCells(shard: shard, service: definition.name, endpoint: endpoint.address.description)
+          ))
       }
       let weights = definition.endpoints.map { Float($0.weight) }
       EndpointLoad.initialize(
@@ -107,6 +119,17 @@ final class ShardServices {
       service.pointee.cells.deallocate()
     }
     storage.deallocate()
+    destinationAddresses?.deallocate()
+  }
+
+  /// Makes a slot of `(original)` an endpoint at `address`. Nothing uses it.
+  func prepareDestination(_ slot: UInt32, _ address: PeerAddress, now: MonotonicInstant) {
+    guard let original = snapshot.originalService, let destinationAddresses, let destinationCells else { return }
+    let service = self.service(original)
+    let place = destinationAddresses + Int(slot)
+    place.initialize(to: EndpointSocketAddress(address))
+    (service.pointee.endpoints + Int(slot)).initialize(to: ShardEndpoint(address: place, cells: destinationCells))
+    (service.pointee.loads + Int(slot)).initialize(to: EndpointLoad(now: now))
   }
 
   /// `index` comes from this snapshot's `resolve`.

@@ -38,6 +38,7 @@ final class ServiceDefinition: @unchecked Sendable {
   /// Its last segment, for labels and tables.
   let name: String
   let policy: ServicePolicy
+  /// None of `(original)`, whose endpoints are what clients connect to.
   let endpoints: [Configuration.Endpoint]
   /// Freed with the definition.
   let shared: UnsafeMutablePointer<SharedService>
@@ -80,6 +81,21 @@ struct EndpointSocketAddress {
       }
     }
     peer = PeerAddress(storage)
+  }
+
+  /// IPv4 where the address is one that was mapped.
+  init(_ peer: PeerAddress) {
+    self.init(peer.socketAddress ?? .v4(.unspecified, port: 0))
+  }
+
+  /// Whether it is an address of this host.
+  var isLocal: Bool { withSockaddr { fl_is_local_address($0, length) != 0 } }
+
+  /// Binds a socket to it. False when the kernel refuses.
+  func bind(_ descriptor: Int32) -> Bool { withSockaddr { Glibc.bind(descriptor, $0, length) == 0 } }
+
+  private func withSockaddr<Result>(_ body: (UnsafePointer<sockaddr>) -> Result) -> Result {
+    withUnsafePointer(to: storage) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1, body) }
   }
 }
 
@@ -126,6 +142,8 @@ final class Snapshot: Sendable {
   let viaPseudonym: [UInt8]
   /// `via: 1.1 <node>\r\n`, or nothing.
   let viaLine: [UInt8]
+  /// The service of original destinations, where a listener captures.
+  let originalService: UInt32?
   private let serviceByBoundName: [String: UInt32]
 
   init(_ configuration: Configuration, generation: UInt64) {
@@ -147,9 +165,23 @@ final class Snapshot: Sendable {
             policy: configuration.policy(forServiceName: "/svc/\(service.name)"), endpoints: service.endpoints))
       }
     }
+    let captures = configuration.listeners.contains { $0.capture != .none }
+    originalService = captures ? UInt32(services.count) : nil
+    if captures { services.append(Self.original(configuration)) }
     self.services = services
     serviceByBoundName = byName
   }
+
+  /// Whatever clients connect to has the timeouts of `/svc`, and no limit of its own but the node's: it is many services.
+  private static func original(_ configuration: Configuration) -> ServiceDefinition {
+    var policy = configuration.policy(forServiceName: "/svc")
+    policy.limits.connections = configuration.limits.connections
+    policy.limits.requests = configuration.limits.connections
+    return ServiceDefinition(boundName: "/#/original", name: "(original)", policy: policy, endpoints: [])
+  }
+
+  /// What a configured logical name leads to.
+  func resolve(_ logical: Path) -> Resolution { bind(logical, otherwise: .unknownName) }
 
   /// The way of a name that is not in a shard's cache. It allocates; names that repeat come from the cache.
   ///

@@ -21,6 +21,11 @@ final class NodeMetrics: Sendable {
   let shardRequests: CounterFamily
   let listenerConnections: GaugeFamily
   let turns: CounterFamily
+  let streams: CounterFamily
+  let streamBytes: CounterFamily
+  let captured: CounterFamily
+  let originalDestinations: GaugeFamily
+  let sourcesNotKept: CounterFamily
 
   init(registry: Registry) {
     self.registry = registry
@@ -53,10 +58,22 @@ final class NodeMetrics: Sendable {
       "fairlead_listener_connections", help: "Downstream connections that came through a listener.",
       labels: ["listener"])
     turns = registry.counter("fairlead_shard_turns_total", help: "Turns of a shard's event loop.", labels: ["shard"])
+    streams = registry.counter(
+      "fairlead_streams_total", help: "TCP connections carried as they are.", labels: ["listener", "service"])
+    streamBytes = registry.counter(
+      "fairlead_stream_bytes_total", help: "Bytes carried in TCP streams: in from clients, out to them.",
+      labels: ["service", "direction"])
+    captured = registry.counter(
+      "fairlead_captured_connections_total", help: "Connections with an original destination, by what they speak.",
+      labels: ["listener", "protocol"])
+    originalDestinations = registry.gauge(
+      "fairlead_original_destinations", help: "Addresses of captured clients that have a slot.")
+    sourcesNotKept = registry.counter(
+      "fairlead_sources_not_kept_total", help: "Upstream connections that could not be made from the client's address.")
   }
 
-  func endpointCells(shard: Int, service: String, endpoint: SocketAddress) -> EndpointCells {
-    let labels = [service, endpoint.description]
+  func endpointCells(shard: Int, service: String, endpoint: String) -> EndpointCells {
+    let labels = [service, endpoint]
     return EndpointCells(
       succeeded: endpointAttempts.cell(shard: shard, labels: labels + ["success"]),
       failed: endpointAttempts.cell(shard: shard, labels: labels + ["failure"]),
@@ -85,6 +102,9 @@ struct ServiceCells {
   let attemptDuration: HistogramCell
   let unreachableRetries: CounterCell
   let closedRetries: CounterCell
+  private let streams: UnsafeMutablePointer<CounterCell>
+  private let streamBytesIn: CounterCell
+  private let streamBytesOut: CounterCell
   private let listenerCount: Int
 
   static let classes = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"]
@@ -94,14 +114,18 @@ struct ServiceCells {
     listenerCount = listeners.count
     requests = .allocate(capacity: max(listeners.count * classCount, 1))
     durations = .allocate(capacity: max(listeners.count, 1))
+    streams = .allocate(capacity: max(listeners.count, 1))
     for (position, listener) in listeners.enumerated() {
       for (number, name) in ServiceCells.classes.enumerated() {
         (requests + position * classCount + number).initialize(
           to: metrics.common.requests.cell(shard: shard, labels: [listener, service, name]))
       }
+      (streams + position).initialize(to: metrics.streams.cell(shard: shard, labels: [listener, service]))
       (durations + position).initialize(
         to: metrics.common.requestDuration.cell(shard: shard, labels: [listener, service]))
     }
+    streamBytesIn = metrics.streamBytes.cell(shard: shard, labels: [service, "in"])
+    streamBytesOut = metrics.streamBytes.cell(shard: shard, labels: [service, "out"])
     attemptDuration = metrics.common.attemptDuration.cell(shard: shard, labels: [service])
     unreachableRetries = metrics.common.retries.cell(shard: shard, labels: [service, "unreachable"])
     closedRetries = metrics.common.retries.cell(shard: shard, labels: [service, "closed"])
@@ -110,6 +134,17 @@ struct ServiceCells {
   func deallocate() {
     requests.deallocate()
     durations.deallocate()
+    streams.deallocate()
+  }
+
+  func countStream(listener: Int) {
+    precondition(listener < listenerCount, "a listener of another snapshot")
+    streams[listener].add(1)
+  }
+
+  /// Bytes that came from a client, or from an endpoint.
+  func countStreamBytes(_ role: ConnectionRole, _ count: Int) {
+    (role == .downstream ? streamBytesIn : streamBytesOut).add(UInt64(count))
   }
 
   /// Counts a request that ended with `status` (0: without an answer).
@@ -135,6 +170,9 @@ final class ShardStatistics {
   let handedOver: CounterCell
   let receiveBufferShortages: CounterCell
   let descriptorShortages: CounterCell
+  let originalDestinations: GaugeCell
+  let sourcesNotKept: CounterCell
+  private let captured: [(http: CounterCell, stream: CounterCell)]
   private let bytesIn: CounterCell
   private let bytesOut: CounterCell
   private let loopLag: GaugeCell
@@ -158,6 +196,14 @@ final class ShardStatistics {
     handedOver = metrics.handedOver.cell(shard: shard)
     receiveBufferShortages = metrics.bufferShortages.cell(shard: shard)
     descriptorShortages = metrics.descriptorShortages.cell(shard: shard)
+    originalDestinations = metrics.originalDestinations.cell(shard: shard)
+    sourcesNotKept = metrics.sourcesNotKept.cell(shard: shard)
+    captured = listeners.map {
+      (
+        metrics.captured.cell(shard: shard, labels: [$0, "http1"]),
+        metrics.captured.cell(shard: shard, labels: [$0, "tcp"])
+      )
+    }
     bytesIn = common.bytes.cell(shard: shard, labels: ["in"])
     bytesOut = common.bytes.cell(shard: shard, labels: ["out"])
     loopLag = common.loopLag.cell(shard: shard, labels: ["\(shard)"])
@@ -216,6 +262,16 @@ final class ShardStatistics {
     (failed ? cells.failed : cells.succeeded).add(1)
   }
 
+  /// A connection with an original destination whose protocol has become known.
+  func countCaptured(listener: Int, isHTTP: Bool) {
+    (isHTTP ? captured[listener].http : captured[listener].stream).add(1)
+  }
+
+  /// A stream that has found its service.
+  func countStream(_ service: UnsafeMutablePointer<ShardService>, _ exchange: ExchangePointer) {
+    service.pointee.cells.countStream(listener: Int(exchange.pointee.listener))
+  }
+
   /// A request that was refused before it could name a service.
   func countUnnamed(listener: Int, status: UInt16) {
     unknownServices.count(listener: listener, status: status, nanoseconds: 0)
@@ -223,6 +279,8 @@ final class ShardStatistics {
 
   /// A finished exchange; one that found no service counts under `unknown`.
   func countExchange(_ exchange: ExchangePointer, _ services: ShardServices, now: MonotonicInstant) {
+    // A stream is no request: it was counted when it began.
+    if exchange.pointee.flags.contains(.stream) { return }
     requests.add(1)
     let nanoseconds = now.nanoseconds(since: exchange.pointee.startedAt)
     let (listener, status) = (Int(exchange.pointee.listener), exchange.pointee.status)

@@ -1,13 +1,63 @@
 // A stream without a head: bytes both ways, each way at the other side's pace, each way ended on its own. What an upgraded
-// connection becomes after its 101 (RFC 9110 section 7.8).
+// connection becomes after its 101 (RFC 9110 section 7.8), and what a connection is from its start when it is not HTTP.
 //
-// The exchange of the request that asked for the upgrade stays: it pairs the two connections, and its time runs only
-// while nothing moves.
+// An upgraded one keeps the exchange of the request that asked for it. Either way the exchange pairs the two connections,
+// and its time runs only while nothing moves.
 
 import Base
 import HTTP
 
 extension Shard {
+  /// Carries a connection as it is, to its original destination or where its listener says. Bytes that have come
+  /// are held until the other side is there.
+  func beginStream(_ downstream: ConnectionPointer) {
+    downstream.pointee.wire = .tunnel
+    connectionTimers.cancel(downstream.pointee.index)
+    guard let index = exchanges.allocate() else {
+      statistics.countError(.nodeFull)
+      close(downstream, abort: true)
+      return
+    }
+    let exchange = exchanges.pointer(index)
+    exchange.initialize(
+      to: Exchange(
+        index: index, method: .connect, listener: UInt16(truncatingIfNeeded: downstream.pointee.origin),
+        downstream: downstream.pointee.index, startedAt: state.pointee.now, attemptStartedAt: state.pointee.now,
+        firstByteAt: state.pointee.now))
+    exchange.pointee.flags = [.stream, .cannotReplay]
+    downstream.pointee.exchange = index
+    downstream.pointee.requestCount &+= 1
+    if accessLog != nil { openStreamRecord(exchange, downstream) }
+    if let error = bindStream(exchange, downstream) {
+      fail(exchange, error)
+    } else {
+      statistics.countStream(services.service(exchange.pointee.service), exchange)
+      extendDeadline(exchange)
+      dispatch(exchange)
+    }
+  }
+
+  /// Finds the service of a stream. Returns why there is none.
+  private func bindStream(_ exchange: ExchangePointer, _ downstream: ConnectionPointer) -> ProxyError? {
+    if let refusal = captureRefusal(downstream) { return refusal }
+    if downstream.pointee.original.isNone {
+      switch listenerPolicies[Int(downstream.pointee.origin)].target {
+      case .service(let service): exchange.pointee.service = service
+      case .failed(let error): return error
+      }
+    } else {
+      statistics.countCaptured(listener: Int(downstream.pointee.origin), isHTTP: false)
+      if !goToOriginal(exchange, downstream) { return .tooManyDestinations }
+    }
+    return admit(exchange) ? nil : .tooManyRequests
+  }
+
+  /// The other side of a stream is there.
+  func streamConnected(_ exchange: ExchangePointer) {
+    observeAttempt(exchange, status: 200)
+    becomeTunnel(exchange)
+  }
+
   /// Both sides leave HTTP. Bytes that came with either head are still in the connections' hands and follow.
   func becomeTunnel(_ exchange: ExchangePointer) {
     exchange.pointee.flags.formUnion([.tunnel, .streaming])
@@ -30,14 +80,19 @@ extension Shard {
     _ connection: ConnectionPointer, _ bytes: UnsafeMutableRawPointer, _ count: Int, _ owner: BufferOwner
   ) -> Int {
     guard let other = tunnelPeer(connection) else {
+      if isAwaitingPeer(connection) { return 0 }
       close(connection, abort: true)
       return count
     }
+    if other.pointee.flags.contains(.connecting) { return 0 }
     let exchange = exchanges.pointer(connection.pointee.exchange)
     if connection.pointee.role == .downstream {
       exchange.pointee.requestByteCount &+= UInt64(count)
     } else {
       exchange.pointee.responseByteCount &+= UInt64(count)
+    }
+    if exchange.pointee.flags.contains(.stream) {
+      services.service(exchange.pointee.service).pointee.cells.countStreamBytes(connection.pointee.role, count)
     }
     extendDeadline(exchange)
     queue(other, bytes, count, owner)
@@ -48,9 +103,11 @@ extension Shard {
   /// One way has ended: carry the end on, and close when both have.
   func tunnelFinished(_ connection: ConnectionPointer) {
     guard let other = tunnelPeer(connection) else {
-      close(connection)
+      if !isAwaitingPeer(connection) { close(connection) }
       return
     }
+    // Towards a side that still connects, the end follows what is held, when that goes on.
+    if other.pointee.flags.contains(.connecting) { return }
     finishAfterFlush(other)
     endTunnelIfOver(exchanges.pointer(connection.pointee.exchange))
   }
@@ -91,6 +148,12 @@ extension Shard {
     upstream.pointee.exchange = noSlot
     exchange.pointee.upstream = noSlot
     finish(exchange)
+  }
+
+  /// Whether a stream has no other side yet, but is to get one.
+  private func isAwaitingPeer(_ connection: ConnectionPointer) -> Bool {
+    guard connection.pointee.exchange != noSlot else { return false }
+    return exchanges.pointer(connection.pointee.exchange).pointee.flags.isDisjoint(with: .tunnel)
   }
 
   private func tunnelPeer(_ connection: ConnectionPointer) -> ConnectionPointer? {

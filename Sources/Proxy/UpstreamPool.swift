@@ -74,14 +74,18 @@ extension Shard {
   func acquireConnection(
     _ exchange: ExchangePointer, _ service: UnsafeMutablePointer<ShardService>, _ endpoint: UInt32
   ) -> Acquisition {
-    if let idle = takeIdle(service, endpoint) { return .connection(idle) }
+    let source = source(of: exchange)
+    let isStream = exchange.pointee.flags.contains(.stream)
+    if !isStream, let idle = takeIdle(service, endpoint, source) { return .connection(idle) }
     if service.pointee.shared.pointee.connections.tryAdd(limit: service.pointee.policy.connectionLimit) {
-      if let connection = open(service, exchange.pointee.service, endpoint) { return .connection(connection) }
+      if let connection = open(service, exchange.pointee.service, endpoint, source) { return .connection(connection) }
       service.pointee.shared.pointee.connections.subtract()
       return .failed(.noDescriptor)
     }
-    for other in 0..<UInt32(service.pointee.endpointCount) {
-      if let idle = takeIdle(service, other) { return .connection(idle) }
+    if !isStream, exchange.pointee.pinned == noSlot {
+      for other in 0..<UInt32(service.pointee.endpointCount) {
+        if let idle = takeIdle(service, other, source) { return .connection(idle) }
+      }
     }
     guard service.pointee.shared.pointee.pending.tryAdd(limit: service.pointee.policy.pendingLimit) else {
       return .failed(.tooManyConnections)
@@ -113,18 +117,40 @@ extension Shard {
     dispatch(exchange)
   }
 
-  private func takeIdle(_ service: UnsafeMutablePointer<ShardService>, _ endpoint: UInt32) -> ConnectionPointer? {
+  /// The client whose address an exchange's upstream connection speaks from; none where it speaks from our own.
+  private func source(of exchange: ExchangePointer) -> PeerAddress {
+    guard listenerPolicies[Int(exchange.pointee.listener)].isTransparent else { return PeerAddress() }
+    let downstream = connections.pointer(exchange.pointee.downstream)
+    if downstream.pointee.original.isNone { return PeerAddress() }
+    var source = downstream.pointee.peer
+    source.port = 0
+    return source
+  }
+
+  /// An idle connection that speaks from `source`, the one used last first.
+  private func takeIdle(
+    _ service: UnsafeMutablePointer<ShardService>, _ endpoint: UInt32, _ source: PeerAddress
+  ) -> ConnectionPointer? {
     let pool = service.pointee.endpoints + Int(endpoint)
-    guard pool.pointee.idleHead != noSlot else { return nil }
-    let connection = connections.pointer(pool.pointee.idleHead)
+    var index = pool.pointee.idleHead
+    var steps = 0
+    while index != noSlot, connections.pointer(index).pointee.original != source, steps < idleSearchLimit {
+      index = connections.pointer(index).pointee.next
+      steps += 1
+    }
+    guard index != noSlot, steps < idleSearchLimit else { return nil }
+    let connection = connections.pointer(index)
     leavePool(connection, pool)
     connection.pointee.flags.insert(.reused)
     connectionTimers.cancel(connection.pointee.index)
     return connection
   }
 
+  /// How many idle connections of other clients are passed over (TPROXY) before a new one is opened.
+  private var idleSearchLimit: Int { 64 }
+
   private func open(
-    _ service: UnsafeMutablePointer<ShardService>, _ serviceIndex: UInt32, _ endpoint: UInt32
+    _ service: UnsafeMutablePointer<ShardService>, _ serviceIndex: UInt32, _ endpoint: UInt32, _ source: PeerAddress
   ) -> ConnectionPointer? {
     let pool = service.pointee.endpoints + Int(endpoint)
     let address = pool.pointee.address
@@ -138,12 +164,15 @@ extension Shard {
       return nil
     }
     fl_prepare_stream(descriptor)
+    if upstreamMark != 0 { _ = fl_set_mark(descriptor, upstreamMark) }
+    if !source.isNone { speak(from: source, descriptor, address.pointee.family) }
     let connection = connections.pointer(index)
     connection.initialize(
       to: Connection(
         index: index, generation: connections.generation(index), descriptor: descriptor, role: .upstream,
         origin: serviceIndex, openedAt: state.pointee.now, peer: address.pointee.peer))
     connection.pointee.endpoint = endpoint
+    connection.pointee.original = source
     connection.pointee.flags.insert(.connecting)
     connection.pointee.operationsInFlight = 1
     pool.pointee.openCount &+= 1
@@ -155,6 +184,15 @@ extension Shard {
     }
     connectionTimers.schedule(index, deadline: deadline(after: service.pointee.policy.connectTimeoutNanoseconds))
     return connection
+  }
+
+  /// Binds an upstream socket to a client's address, so that the endpoint sees that. Where it cannot be (the endpoint has
+  /// another family, or the kernel refuses), the connection is made from our own address and counted.
+  private func speak(from source: PeerAddress, _ descriptor: Int32, _ family: Int32) {
+    let address = EndpointSocketAddress(source)
+    fl_bind_address_only(descriptor)
+    if address.family == family, fl_set_transparent(descriptor, family) == 0, address.bind(descriptor) { return }
+    statistics.sourcesNotKept.add(1)
   }
 
   /// A connect completion.
@@ -170,6 +208,8 @@ extension Shard {
     armReceive(connection)
     if connection.pointee.exchange == noSlot {
       release(connection)
+    } else if exchanges.pointer(connection.pointee.exchange).pointee.flags.contains(.stream) {
+      streamConnected(exchanges.pointer(connection.pointee.exchange))
     } else {
       markDirty(connection)
     }
@@ -192,6 +232,11 @@ extension Shard {
     let service = services.service(connection.pointee.origin)
     if service.pointee.pendingHead != noSlot {
       let exchange = exchanges.pointer(service.pointee.pendingHead)
+      guard canServe(exchange, connection) else {
+        // Its place is worth more than itself: what waits tries again once it is free.
+        close(connection)
+        return
+      }
       leaveQueue(exchange)
       connection.pointee.flags.insert(.reused)
       attach(exchange, connection)
@@ -208,6 +253,12 @@ extension Shard {
     connection.pointee.flags.insert(.pooled)
     connectionTimers.schedule(
       connection.pointee.index, deadline: deadline(after: service.pointee.policy.idleTimeoutNanoseconds))
+  }
+
+  private func canServe(_ exchange: ExchangePointer, _ connection: ConnectionPointer) -> Bool {
+    !exchange.pointee.flags.contains(.stream)
+      && (exchange.pointee.pinned == noSlot || exchange.pointee.pinned == connection.pointee.endpoint)
+      && source(of: exchange) == connection.pointee.original
   }
 
   private func leavePool(_ connection: ConnectionPointer, _ pool: UnsafeMutablePointer<ShardEndpoint>) {

@@ -30,7 +30,8 @@ private let promises: [ErrorPromise] = [
   .init(.connectTimeout, 2102, 504), .init(.endpointClosed, 2103, 502), .init(.endpointGarbage, 2104, 502),
   .init(.responseTruncated, 2105, 502), .init(.requestTimeout, 2106, 504), .init(.noEndpoint, 2201, 503),
   .init(.tooManyConnections, 2202, 503), .init(.tooManyRequests, 2203, 503), .init(.noDescriptor, 2204, 503),
-  .init(.nodeFull, 2205, 503), .init(.loop, 2301, 508),
+  .init(.nodeFull, 2205, 503), .init(.tooManyDestinations, 2206, 503), .init(.loop, 2301, 508),
+  .init(.straightConnection, 2302, 421), .init(.selfLoop, 2303, 508),
 ]
 
 @Suite("ProxyError")

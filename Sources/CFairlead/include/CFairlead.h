@@ -61,6 +61,23 @@ int fl_enable_ring(int ring_fd);
 /// How many bytes the peer of a TCP socket has acknowledged so far (tcpi_bytes_acked); 0 when the kernel does not say.
 uint64_t fl_acknowledged_bytes(int fd);
 
+/// Marks a socket's packets (SO_MARK). Returns 0, or an errno value: EPERM without CAP_NET_ADMIN.
+int fl_set_mark(int fd, uint32_t mark);
+
+/// Lets a socket of `family` listen for or speak from addresses of others (IP_TRANSPARENT, IPV6_TRANSPARENT). Returns 0, or an
+/// errno value: EPERM without CAP_NET_ADMIN.
+int fl_set_transparent(int fd, int family);
+
+/// Lets the kernel choose the port of an explicitly bound address at connect, when the whole pair of addresses is known.
+void fl_bind_address_only(int fd);
+
+/// Where the client of an accepted TCP socket had connected to before a REDIRECT rule led it here. Returns 0, or an errno
+/// value: ENOENT where no translation is known.
+int fl_original_destination(int fd, struct sockaddr_storage *destination);
+
+/// Whether an address is one of this host's, in this network namespace.
+int fl_is_local_address(const struct sockaddr *address, socklen_t length);
+
 /// Fills `buffer` from the kernel's random source (getrandom). Returns 0, or an errno value.
 int fl_random(void *buffer, size_t length);
 
