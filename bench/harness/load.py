@@ -11,8 +11,10 @@ from . import system
 
 
 class Workload:
-    def __init__(self, name, path, connections, title):
+    def __init__(self, name, path, connections, title, tcp=False):
         self.name, self.path, self.connections, self.title = name, path, connections, title
+        # Over the proxy's TCP port: it does not see that there are requests.
+        self.tcp = tcp
 
 
 WORKLOADS = [
@@ -24,6 +26,8 @@ WORKLOADS = [
     Workload("get16kc1000", "/16k", 1000, "GET, 16 KiB body, 1000 connections"),
     Workload("post1kc64", "/post", 64, "POST, 1 KiB body, 64 connections"),
     Workload("chunked1mc16", "/chunked1m", 16, "GET, 1 MiB chunked streaming, 16 connections"),
+    Workload("tcpbulk", "/chunked1m", 1, "TCP, one connection, 1 MiB responses one after another", tcp=True),
+    Workload("tcp100c64", "/100", 64, "TCP, 64 connections, 100 B requests and responses", tcp=True),
 ]
 
 
@@ -31,7 +35,7 @@ def _h2load(proxy, workload, seconds, extra, prefix=()):
     setting = proxy.setting
     command = list(prefix) + ["taskset", "-c", str(setting.generator_core), "h2load", "--h1", "-t", "1",
                               "-c", str(workload.connections), "-D", f"{round(seconds * 1000)}ms",
-                              f"--connect-to=127.0.0.1:{proxy.port}"] + extra
+                              f"--connect-to=127.0.0.1:{proxy.tcp_port if workload.tcp else proxy.port}"] + extra
     if workload.path == "/post":
         command += ["-d", setting.post_body]
     # The Host sent is `web`; a second Host by -H would rightly be refused.

@@ -9,6 +9,8 @@ from . import system
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ALL = ["nginx", "haproxy", "envoy", "floor", "fairlead"]
+# Those that carry TCP as it is, without a module of their own for it.
+TCP = ["haproxy", "fairlead"]
 TITLES = {"nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy", "floor": "floor (bare C)", "fairlead": "Fairlead"}
 
 EXPECTED = {  # path: (status, body bytes, request body?)
@@ -56,7 +58,7 @@ class Proxy:
 
     def __init__(self, name, setting, shards=1, extra=()):
         self.name, self.setting = name, setting
-        self.port = system.free_port()
+        self.port, self.tcp_port = system.free_port(), system.free_port()
         self.directory = os.path.join(setting.directory, f"{name}-{self.port}")
         os.makedirs(self.directory)
         log = open(os.path.join(self.directory, "output"), "wb")
@@ -92,7 +94,7 @@ class Proxy:
         with open(os.path.join(HERE, "peers", file)) as source:
             text = source.read()
         # HAProxy keeps descriptors back for itself and needs two a connection.
-        values = {"PORT": self.port, "BACKEND": setting.backend_port, "DIR": self.directory, "FILES": setting.files,
+        values = {"PORT": self.port, "TCPPORT": self.tcp_port, "BACKEND": setting.backend_port, "DIR": self.directory, "FILES": setting.files,
                   "MAXCONN": (setting.files - 100) // 2, "SHARDS": shards,
                   "USER": "user root;" if os.geteuid() == 0 else ""}
         for key, value in values.items():

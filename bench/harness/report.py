@@ -7,13 +7,14 @@ import statistics
 from . import load, proxies, system
 
 TARGETS = [  # title, workload, figure, peer, bound, lower is better
-    ("CPU per request / nginx", "cpu", "nginx", 0.80, True),
-    ("CPU per request / HAProxy", "cpu", "haproxy", 0.70, True),
-    ("CPU per request / Envoy", "cpu", "envoy", 0.30, True),
-    ("requests/s / nginx", "rps", "nginx", 1.00, False),
-    ("p99 at half of nginx's rate / nginx", "p99", "nginx", 1.00, True),
+    ("CPU per request / nginx", "get100c64", "cpu", "nginx", 0.80, True),
+    ("CPU per request / HAProxy", "get100c64", "cpu", "haproxy", 0.70, True),
+    ("CPU per request / Envoy", "get100c64", "cpu", "envoy", 0.30, True),
+    ("requests/s / nginx", "get100c64", "rps", "nginx", 1.00, False),
+    ("p99 at half of nginx's rate / nginx", "get100c64", "p99", "nginx", 1.00, True),
+    ("TCP bulk, one connection: CPU per byte / HAProxy (mode tcp)", "tcpbulk", "cpu", "haproxy", 1.00, True),
+    ("TCP bulk, one connection: throughput / HAProxy (mode tcp)", "tcpbulk", "rps", "haproxy", 1.00, False),
 ]
-TARGET_WORKLOAD = "get100c64"
 IDLE_TARGET_BYTES, START_TARGET_BYTES = 400, 20_000_000
 
 
@@ -61,8 +62,8 @@ def _targets(data):
     names, rows = data["setting"]["names"], []
     if "fairlead" not in names:
         return ["Fairlead was not part of this run.", ""]
-    measured = data["workloads"].get(TARGET_WORKLOAD, {}).get("results", {})
-    for title, key, peer, bound, lower in TARGETS:
+    for title, workload, key, peer, bound, lower in TARGETS:
+        measured = data["workloads"].get(workload, {}).get("results", {})
         values = ratios(measured, key, peer)
         if not values:
             rows.append([title, ("≤ " if lower else "≥ ") + _two(bound), "not measured", ""])
