@@ -2,7 +2,7 @@
 // a shard meets gets a slot, so that connections to it are pooled, counted and limited like any endpoint's; a slot is given to
 // another address when nothing but idle connections uses it.
 //
-// Clients choose these addresses, so their number is limited: with every slot in use by something under way, a request to
+// Clients choose these addresses, so their number is limited (limits.destinations): with every slot in use by something under way, a request to
 // yet another address is refused.
 
 import Base
@@ -23,11 +23,10 @@ final class OriginalDestinations {
   private let bucketMask: UInt64
   private let seed: UInt64
 
-  /// Addresses at once on one shard; a slot takes about 300 bytes once it is used.
-  static let defaultCapacity: UInt32 = 4096
-
-  init(capacity: UInt32 = OriginalDestinations.defaultCapacity, random: inout RandomSource) {
-    let capacity = max(capacity, 1)
+  /// A slot takes about 300 bytes once it is used.
+  ///
+  /// - Parameter capacity: addresses at once; at least 1.
+  init(capacity: UInt32, random: inout RandomSource) {
     self.capacity = capacity
     let bucketCount = Int((capacity &* 2).nextPowerOfTwo)
     bucketMask = UInt64(bucketCount - 1)

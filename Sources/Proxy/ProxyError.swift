@@ -105,7 +105,7 @@ enum ProxyError: Equatable {
     case .tooManyRequests: "the service has too many requests (limits.requests)"
     case .noDescriptor: "the proxy has run out of descriptors"
     case .nodeFull: "the proxy has too many connections (limits.connections)"
-    case .tooManyDestinations: "too many original destinations are in use at once"
+    case .tooManyDestinations: "too many original destinations are in use at once (limits.destinations)"
     case .loop: "the request has passed this node too often (limits.viaHops)"
     case .straightConnection: "this port takes captured connections only (listeners.capture)"
     case .selfLoop: "the connection was on its way to the proxy itself"

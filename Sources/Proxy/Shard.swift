@@ -137,7 +137,11 @@ final class Shard {
     for (position, listener) in snapshot.configuration.listeners.enumerated() {
       (listenerPolicies + position).initialize(to: ShardListener(listener, snapshot))
     }
-    destinations = snapshot.originalService == nil ? nil : OriginalDestinations(random: &random)
+    destinations =
+      snapshot.originalService == nil
+      ? nil
+      : OriginalDestinations(
+        capacity: UInt32(clamping: configured.destinations), random: &random)
     upstreamMark = snapshot.originalService == nil ? 0 : snapshot.configuration.capture.mark
     batch = .allocate(capacity: Shard.batchCapacity)
     state = .allocate(capacity: 1)

@@ -76,7 +76,7 @@ final class ShardServices {
   init(_ snapshot: Snapshot, metrics: NodeMetrics, shard: Int) {
     self.snapshot = snapshot
     count = snapshot.services.count
-    let slots = snapshot.originalService == nil ? 0 : Int(OriginalDestinations.defaultCapacity)
+    let slots = snapshot.originalService == nil ? 0 : snapshot.configuration.limits.destinations
     destinationAddresses = slots == 0 ? nil : .allocate(capacity: slots)
     destinationCells =
       slots == 0 ? nil : metrics.endpointCells(shard: shard, service: "(original)", endpoint: "any")

@@ -84,11 +84,16 @@ public final class FairleadProcess: @unchecked Sendable {
   }
 
   /// Starts the daemon with these arguments; it must use `admin.sock` in `directory`.
-  public init(_ arguments: [String], directory: TemporaryDirectory, environment: [String: String] = [:]) throws {
+  ///
+  /// - Parameter launcher: what to put in front of the command, to run it in another namespace.
+  public init(
+    _ arguments: [String], directory: TemporaryDirectory, environment: [String: String] = [:], launcher: [String] = []
+  ) throws {
     self.directory = directory
     admin = AdminSocket(path: directory.path("admin.sock"))
     child = try Child(
-      [FairleadProcess.daemonPath] + arguments, directory: directory, name: "fairleadd", environment: environment)
+      launcher + [FairleadProcess.daemonPath] + arguments, directory: directory, name: "fairleadd",
+      environment: environment)
     try waitUntilReady()
   }
 
@@ -189,6 +194,17 @@ public final class FairleadProcess: @unchecked Sendable {
       throw HarnessError(
         "fairleadd leaked descriptors: \(allowed) at start, now \(now.count):\n\(now.joined(separator: "\n"))")
     }
+  }
+
+  /// Waits until every descriptor is back, then ends it and checks that it ended well.
+  public func end() throws {
+    do {
+      try checkDescriptors()
+    } catch {
+      child.stop(seconds: 2)
+      throw error
+    }
+    try stopCleanly()
   }
 
   /// Ends it with SIGTERM and checks that it ended well.

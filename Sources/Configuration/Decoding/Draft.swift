@@ -139,6 +139,7 @@ extension Draft {
   private static func limits(_ fields: Fields) -> Configuration.Limits {
     let known = [
       "headerBytes", "headers", "requestLineBytes", "connections", "headerTimeout", "idleTimeout", "viaHops",
+      "destinations",
     ]
     let defaults = Configuration.Limits()
     guard let limits = fields.fields("limits", known: known) else { return defaults }
@@ -151,7 +152,8 @@ extension Draft {
       headerTimeout: limits.duration("headerTimeout", in: .milliseconds(10) ... .seconds(3600))
         ?? defaults.headerTimeout,
       idleTimeout: limits.duration("idleTimeout", in: .milliseconds(10) ... .seconds(86400)) ?? defaults.idleTimeout,
-      viaHops: limits.integer("viaHops", in: 1...1_000) ?? defaults.viaHops)
+      viaHops: limits.integer("viaHops", in: 1...1_000) ?? defaults.viaHops,
+      destinations: limits.integer("destinations", in: 1...1_000_000) ?? defaults.destinations)
     if value.requestLineBytes > value.headerBytes {
       let key = limits.has("requestLineBytes") ? "requestLineBytes" : "headerBytes"
       limits.reportValue(

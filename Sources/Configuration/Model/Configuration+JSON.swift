@@ -122,6 +122,7 @@ extension Configuration.Limits {
     json.member("headerTimeout", headerTimeout.shortText)
     json.member("idleTimeout", idleTimeout.shortText)
     json.member("viaHops", viaHops)
+    json.member("destinations", destinations)
   }
 }
 

@@ -109,11 +109,13 @@ extension Configuration {
     public let idleTimeout: Duration
     /// How many times this node's name may stand in `via` before a request counts as going in circles.
     public let viaHops: Int
+    /// Addresses that captured clients connect to, at once on one shard.
+    public let destinations: Int
 
     public init(
       headerBytes: ByteCount = .kibibytes(32), headers: Int = 128, requestLineBytes: ByteCount = .kibibytes(8),
       connections: Int = 100_000, headerTimeout: Duration = .seconds(10), idleTimeout: Duration = .seconds(60),
-      viaHops: Int = 10
+      viaHops: Int = 10, destinations: Int = 4096
     ) {
       self.headerBytes = headerBytes
       self.headers = headers
@@ -122,6 +124,7 @@ extension Configuration {
       self.headerTimeout = headerTimeout
       self.idleTimeout = idleTimeout
       self.viaHops = viaHops
+      self.destinations = destinations
     }
   }
 

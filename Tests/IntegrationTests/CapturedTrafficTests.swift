@@ -1,0 +1,275 @@
+// Captured connections: real kernel rules in namespaces of the test's own, clients that know nothing of a proxy, and a server
+// that says who it saw.
+
+import TestSupport
+import Testing
+
+/// Runs where namespaces can be made; elsewhere skipped with the reason.
+let needsNetworks = ConditionTrait.enabled(
+  if: TestNetwork.obstacle == nil, Comment(rawValue: TestNetwork.obstacle ?? ""))
+
+/// The two families of the server's address.
+enum Family: String, CaseIterable, Sendable {
+  case v4, v6
+
+  var server: String { self == .v4 ? "10.9.0.2" : "fd09::2" }
+  var node: String { self == .v4 ? "10.9.0.1" : "fd09::1" }
+  var client: String { self == .v4 ? "10.8.0.2" : "fd08::2" }
+  var iptables: String { self == .v4 ? "iptables" : "ip6tables" }
+}
+
+extension TestNetwork {
+  /// The node's own processes are led to port 4140.
+  func redirectLocal() throws {
+    for family in Family.allCases {
+      for rule in [
+        "-m mark --mark 0xfa1 -j RETURN", "! -o lo -j REDIRECT --to-ports 4140",
+        "-o lo -d \(family.node) -j REDIRECT --to-ports 4140",
+      ] {
+        let words = rule.split(separator: " ").map(String.init)
+        try run(.node, [family.iptables, "-t", "nat", "-A", "OUTPUT", "-p", "tcp"] + words).expectSuccess()
+      }
+    }
+  }
+
+  /// What comes from the client is led to port 4140.
+  func redirectForwarded() throws {
+    for family in Family.allCases {
+      try run(
+        .node,
+        [
+          family.iptables, "-t", "nat", "-A", "PREROUTING", "-i", "toclient", "-p", "tcp", "-j", "REDIRECT",
+          "--to-ports", "4140",
+        ]
+      ).expectSuccess()
+    }
+  }
+
+  /// What comes from the client is led to port 4141, its addresses untouched.
+  func transparent() throws {
+    for family in Family.allCases {
+      for rule in [
+        "-m socket --transparent -j MARK --set-mark 0xfa2", "-m socket --transparent -j ACCEPT",
+        "-i toclient --syn -j TPROXY --on-port 4141 --tproxy-mark 0xfa2/0xffffffff",
+      ] {
+        let words = rule.split(separator: " ").map(String.init)
+        try run(.node, [family.iptables, "-t", "mangle", "-A", "PREROUTING", "-p", "tcp"] + words).expectSuccess()
+      }
+      let ip = ["ip", family == .v4 ? "-4" : "-6"]
+      try run(.node, ip + ["rule", "add", "fwmark", "0xfa2", "lookup", "4140"]).expectSuccess()
+      try run(.node, ip + ["route", "add", "local", "default", "dev", "lo", "table", "4140"]).expectSuccess()
+    }
+  }
+
+  /// A proxy on the node: `web` is the server, both kinds of capture listen.
+  func captureConfiguration(_ extra: String = "", limits: String = "", unresolved: String = "forward", shards: Int = 1)
+    -> String
+  {
+    """
+    node: { name: test-node, shards: \(shards) }
+    admin: { socket: \(directory.path("admin.sock")) }
+    listeners:
+      - { name: outbound, address: ":4140", capture: redirect, unresolved: \(unresolved) }
+      - { name: transparent, address: ":4141", capture: tproxy }
+    discovery:
+      - { kind: static, prefix: static, services: { web: ["10.9.0.2:8080"], web6: ["[fd09::2]:8080"] } }
+    delegations: "/svc => /#/static ;"
+    limits: { \(limits) }
+    capture: { detectTimeout: 300ms, serverFirstPorts: [7025] }
+    \(extra)
+
+    """
+  }
+
+  /// Runs `body` against a proxy on the node and checks that this gave everything back and ended well.
+  func withProxy(_ configuration: String, _ body: (FairleadProcess) throws -> Void) throws {
+    let proxy = try startProxy(configuration)
+    do {
+      try body(proxy)
+    } catch {
+      proxy.child.stop(seconds: 1)
+      throw HarnessError("\(error)\n\(proxy.child.standardError.suffix(2000))")
+    }
+    // Kept connections to the server end with it.
+    stopPeers()
+    try proxy.end()
+  }
+}
+
+extension AdminSocket {
+  /// The value of one series; nil when there is none.
+  func value(_ series: String) throws -> Double? {
+    let text = String(decoding: try get("/metrics").body, as: UTF8.self)
+    return text.split(separator: "\n").first { $0.hasPrefix(series + " ") }.flatMap {
+      Double($0.dropFirst(series.utf8.count + 1))
+    }
+  }
+}
+
+@Suite("Captured traffic", needsDaemon, needsNetworks)
+struct CapturedTrafficTests {
+  @Test("the node's own processes: HTTP by name and by original destination, TCP as it is", arguments: Family.allCases)
+  func local(_ family: Family) throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    try network.redirectLocal()
+    try network.withProxy(network.captureConfiguration()) { (proxy) throws in
+      let server = family.server
+      // An unknown name goes where the client meant to; the server sees the node.
+      #expect(try network.client(.node, "get", server, "8080", "other", "/x") == "200 \(family.node) other /x")
+      // A known name goes to its service, wherever the client had connected to: nobody listens at this port.
+      let name = family == .v4 ? "web" : "web6"
+      #expect(try network.client(.node, "get", server, "9", name) == "200 \(family.node) \(name) /")
+      #expect(try network.client(.node, "echo", server, "7777", "\u{1}opaque") == "\u{1}opaque")
+      #expect(try network.client(.node, "greeted", server, "7025") == "220 hello xbye")
+      #expect(try network.client(.node, "bulk", server, "7777", "24", seconds: 60) == "True")
+      #expect(
+        try proxy.admin.value("fairlead_captured_connections_total{listener=\"outbound\",protocol=\"http1\"}") == 2)
+      #expect(try proxy.admin.value("fairlead_streams_total{listener=\"outbound\",service=\"(original)\"}") == 3)
+      let bytes = try proxy.admin.value("fairlead_stream_bytes_total{service=\"(original)\",direction=\"in\"}") ?? 0
+      #expect(bytes == Double(24 << 20) + 7 + 1)
+    }
+  }
+
+  @Test("detection waits for a whole line, a while, or the client's end", arguments: Family.allCases)
+  func detection(_ family: Family) throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    try network.redirectLocal()
+    try network.withProxy(network.captureConfiguration()) { (proxy) throws in
+      let server = family.server
+      // Byte by byte, with a method nobody has heard of.
+      let answer = try network.client(
+        .node, "dribble", server, "8080", "GET /slow HTTP/1.1\\r\\nHost: web\\r\\nConnection: close\\r\\n\\r\\n")
+      #expect(answer.hasPrefix("'HTTP/1.1 200"), "\(answer)")
+      #expect(try network.client(.node, "dribble", server, "7777", "SET a b\\r\\n", "0.001").hasPrefix("'S"))
+      // Silence first: then even HTTP is carried as it is, and nothing of it is lost.
+      #expect(try network.client(.node, "late", server, "7777", "0.8", "GET / HTTP/1.1") == "GET / HTTP/1.1")
+      // Cut in the middle of what could have become a request line.
+      #expect(try network.client(.node, "echo", server, "7777", "GE") == "GE")
+      #expect(try network.client(.node, "echo", server, "7777", "CONNECT a:1 HTTP/1.1") == "CONNECT a:1 HTTP/1.1")
+      #expect(
+        try proxy.admin.value("fairlead_captured_connections_total{listener=\"outbound\",protocol=\"http1\"}") == 1)
+      #expect(try proxy.admin.value("fairlead_captured_connections_total{listener=\"outbound\",protocol=\"tcp\"}") == 4)
+    }
+  }
+
+  @Test("what the destination refuses is reset, and an HTTP request gets 502", arguments: Family.allCases)
+  func refusedDestination(_ family: Family) throws {
+    let network = try TestNetwork()
+    try network.redirectLocal()
+    try network.withProxy(network.captureConfiguration()) { (proxy) throws in
+      #expect(try network.client(.node, "ending", family.server, "9") == "ConnectionResetError")
+      #expect(try network.client(.node, "get", family.server, "9", "other") == "502 FL2101")
+      #expect(try proxy.waitForError("FL2101", count: 2))
+    }
+  }
+
+  @Test("straight connections and loops are refused with a code", arguments: Family.allCases)
+  func straight(_ family: Family) throws {
+    let network = try TestNetwork()
+    try network.redirectLocal()
+    try network.withProxy(network.captureConfiguration()) { (proxy) throws in
+      let loopback = family == .v4 ? "127.0.0.1" : "::1"
+      #expect(try network.client(.node, "get", loopback, "4140", "web") == "421 FL2302")
+      #expect(try network.client(.client, "get", family.node, "4141", "web") == "421 FL2302")
+      #expect(try network.client(.node, "get", family.node, "4140", "web") == "508 FL2303")
+      #expect(try proxy.waitForError("FL2302", count: 2))
+      // It serves on.
+      #expect(try proxy.admin.get("/ready").status == 200)
+    }
+  }
+
+  @Test("unresolved: refuse answers requests of unknown names; streams have no name and pass")
+  func refuseUnresolved() throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    try network.redirectLocal()
+    try network.withProxy(network.captureConfiguration(unresolved: "refuse")) { (_) throws in
+      #expect(try network.client(.node, "get", "10.9.0.2", "8080", "other") == "404 FL2003")
+      #expect(try network.client(.node, "get", "10.9.0.2", "9", "web") == "200 10.9.0.1 web /")
+      #expect(try network.client(.node, "echo", "10.9.0.2", "7777", "\u{1}x") == "\u{1}x")
+    }
+  }
+
+  @Test("a namespace behind the node, by REDIRECT: the server sees the node", arguments: Family.allCases)
+  func forwarded(_ family: Family) throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    try network.redirectForwarded()
+    try network.withProxy(network.captureConfiguration()) { (_) throws in
+      #expect(try network.client(.client, "get", family.server, "8080", "other") == "200 \(family.node) other /")
+      #expect(try network.client(.client, "get", family.server, "9", "web") == "200 10.9.0.1 web /")
+      #expect(try network.client(.client, "echo", family.server, "7777", "\u{1}x") == "\u{1}x")
+    }
+  }
+
+  @Test("a namespace behind the node, by TPROXY: the server sees the client", arguments: Family.allCases)
+  func transparent(_ family: Family) throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    try network.transparent()
+    try network.withProxy(network.captureConfiguration()) { (proxy) throws in
+      let name = family == .v4 ? "web" : "web6"
+      #expect(try network.client(.client, "get", family.server, "8080", "other") == "200 \(family.client) other /")
+      #expect(try network.client(.client, "get", family.server, "9", name) == "200 \(family.client) \(name) /")
+      // Kept connections belong to the client they speak for.
+      #expect(try network.client(.client, "get", family.server, "9", name) == "200 \(family.client) \(name) /")
+      #expect(try network.client(.client, "echo", family.server, "7777", "\u{1}x") == "\u{1}x")
+      #expect(try network.client(.client, "bulk", family.server, "7777", "8", seconds: 60) == "True")
+      #expect(try proxy.admin.value("fairlead_sources_not_kept_total") == 0)
+    }
+  }
+
+  @Test("as many destinations as the limit are carried at once, one more is refused, and room comes back")
+  func destinationLimit() throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    // Every address of the network is the server's.
+    try network.run(.server, ["ip", "route", "add", "local", "10.50.0.0/24", "dev", "lo"]).expectSuccess()
+    try network.run(.node, ["ip", "route", "add", "10.50.0.0/24", "via", "10.9.0.2"]).expectSuccess()
+    try network.redirectLocal()
+    try network.withProxy(network.captureConfiguration(limits: "destinations: 8")) { (proxy) throws in
+      #expect(try network.client(.node, "many", "10.50.0.1", "7777", "8") == "8")
+      #expect(try network.client(.node, "many", "10.50.0.100", "7777", "9") == "8")
+      #expect(try proxy.waitForError("FL2206"))
+      // Idle connections of HTTP hold no place against others.
+      for number in 1...20 {
+        #expect(try network.client(.node, "get", "10.50.0.\(number)", "8080", "other") == "200 10.9.0.1 other /")
+      }
+      #expect(try proxy.admin.value("fairlead_original_destinations") == 8)
+    }
+  }
+
+  @Test("connections whose kernel state is taken away end, and the proxy serves on")
+  func kernelStateLost() throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    try network.redirectForwarded()
+    try network.withProxy(network.captureConfiguration()) { (proxy) throws in
+      for tool in [["conntrack", "-D"], ["ss", "-K", "dport", "=", "7777"], ["ss", "-K", "sport", "=", "4140"]] {
+        guard findTool(tool[0]) != nil else { continue }
+        let held = try network.start(
+          .client, ["python3", network.directory.path("peer.py"), "many", "10.9.0.2", "7777", "1", "1"],
+          name: "held-\(tool.joined())".replacing(" ", with: ""))
+        #expect(
+          eventually(seconds: 10) { (try? proxy.admin.value("fairlead_connections{direction=\"upstream\"}")) ?? 0 >= 1 }
+        )
+        try network.run(.node, tool)
+        #expect(held.wait(seconds: 20) == .exited(0))
+        #expect(try network.client(.client, "echo", "10.9.0.2", "7777", "\u{1}x") == "\u{1}x")
+        #expect(try network.client(.client, "get", "10.9.0.2", "8080", "other") == "200 10.9.0.1 other /")
+      }
+      // A host that vanishes takes its connections with it.
+      let lost = try network.start(
+        .client, ["python3", network.directory.path("peer.py"), "many", "10.9.0.2", "7777", "20", "60"], name: "lost")
+      #expect(
+        eventually(seconds: 10) { (try? proxy.admin.value("fairlead_connections{direction=\"downstream\"}")) ?? 0 >= 1 }
+      )
+      lost.signal(9)
+      try network.run(.node, ["ip", "link", "del", "toclient"]).expectSuccess()
+      #expect(try proxy.admin.get("/ready").status == 200)
+      try network.run(.node, ["ss", "-K", "sport", "=", "4140"])
+    }
+  }
+}
