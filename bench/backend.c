@@ -12,6 +12,7 @@
 //   backend PORT          prints "ready" once it listens on 127.0.0.1:PORT
 
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -184,7 +185,7 @@ static void acceptAll(int listener) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 2) return fprintf(stderr, "usage: backend PORT\n"), 2;
+  if (count != 2 && count != 3) return fprintf(stderr, "usage: backend PORT [ADDRESS]\n"), 2;
   signal(SIGPIPE, SIG_IGN);
   answer100 = withLength("200 OK", 100);
   answer16k = withLength("200 OK", 16384);
@@ -194,8 +195,9 @@ int main(int count, char **arguments) {
 
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-  struct sockaddr_in address = {
-      .sin_family = AF_INET, .sin_port = htons((in_port_t)atoi(arguments[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((in_port_t)atoi(arguments[1]))};
+  if (inet_pton(AF_INET, count == 3 ? arguments[2] : "127.0.0.1", &address.sin_addr) != 1)
+    return fprintf(stderr, "backend: %s is no address\n", arguments[2]), 2;
   if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 4096) < 0)
     return perror("backend: listen"), 1;
   epollDescriptor = epoll_create1(EPOLL_CLOEXEC);

@@ -45,14 +45,20 @@ def _h2load(proxy, workload, seconds, extra, prefix=()):
         out, err = process.communicate(timeout=seconds * 4 + 60)
     finally:
         system.stop(process)
+    done, failed = counted(out)
+    return done, failed, out, err
+
+
+def counted(out):
+    """Requests done and failed, from what h2load printed."""
     found = re.search(r"requests: .*?(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", out)
     if not found:
-        raise RuntimeError(f"h2load said nothing usable:\n{out}\n{err}")
-    done, succeeded, failed, errored, timeout = map(int, found.groups())
+        raise RuntimeError(f"h2load said nothing usable:\n{out}")
+    done, succeeded, failed, _, _ = map(int, found.groups())
     codes = re.search(r"status codes: (\d+) 2xx", out)
     # An answer that is not 2xx is a failure whatever h2load thinks of it; errored counts are part of failed.
     not_2xx = max(0, succeeded - int(codes.group(1))) if codes else succeeded
-    return done, failed + not_2xx, out, err
+    return done, failed + not_2xx
 
 
 def full_speed(proxy, workload, seconds, instructions=False):
