@@ -71,6 +71,7 @@ extension TestNetwork {
     listeners:
       - { name: outbound, address: ":4140", capture: redirect, unresolved: \(unresolved) }
       - { name: transparent, address: ":4141", capture: tproxy }
+      - { name: inbound, address: ":4143", direction: inbound, capture: redirect }
     discovery:
       - { kind: static, prefix: static, services: { web: ["10.9.0.2:8080"], web6: ["[fd09::2]:8080"] } }
     delegations: "/svc => /#/static ;"
@@ -218,6 +219,25 @@ struct CapturedTrafficTests {
       #expect(try network.client(.client, "echo", family.server, "7777", "\u{1}x") == "\u{1}x")
       #expect(try network.client(.client, "bulk", family.server, "7777", "8", seconds: 60) == "True")
       #expect(try proxy.admin.value("fairlead_sources_not_kept_total") == 0)
+    }
+  }
+
+  @Test("inbound: a request goes to the workload it was sent to, whatever its name", arguments: Family.allCases)
+  func inbound(_ family: Family) throws {
+    let network = try TestNetwork()
+    // A server elsewhere that its name would lead to, and the workload that the client means.
+    try network.startServer()
+    try network.startServer(on: .node)
+    let rule = [
+      "-t", "nat", "-A", "PREROUTING", "-i", "toclient", "-p", "tcp", "-m", "multiport", "--dports", "8080,7777",
+    ]
+    try network.run(.node, [family.iptables] + rule + ["-j", "REDIRECT", "--to-ports", "4143"]).expectSuccess()
+    try network.withProxy(network.captureConfiguration(shards: 2)) { (proxy) throws in
+      let node = family == .v4 ? "10.8.0.1" : "fd08::1"
+      #expect(try network.client(.client, "get", node, "8080", "web") == "200 \(node) web /")
+      #expect(try network.client(.client, "echo", node, "7777", "\u{1}x") == "\u{1}x")
+      #expect(
+        try proxy.admin.value("fairlead_captured_connections_total{listener=\"inbound\",protocol=\"http1\"}") == 1)
     }
   }
 
