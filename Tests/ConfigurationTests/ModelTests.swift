@@ -20,6 +20,7 @@ struct ModelTests {
           name: "outbound", address: .v4(.loopback, port: 4140), direction: .outbound, protocol: .detect, trust: .none)
       ])
     #expect(configuration.discovery.isEmpty && configuration.delegations.isEmpty && configuration.services.isEmpty)
+    #expect(configuration.workloads.isEmpty)
     let limits = configuration.limits
     #expect(limits.headerBytes.bytes == 32768 && limits.headers == 128 && limits.requestLineBytes.bytes == 8192)
     #expect(limits.connections == 100_000 && limits.viaHops == 10)
@@ -56,6 +57,10 @@ struct ModelTests {
         timeouts: {connect: 250ms, request: 5m, attempt: 5s, idle: 1h}
         limits: {connections: 1, pending: 0, requests: 3}
         protocol: http1
+    workloads:
+      - {name: web, match: {addresses: [10.1.0.5/32, "2001:db8::/32"], users: [www-data, 0033], cgroups: [/web.slice/]},
+         weight: 2, onFailure: refuse}
+      - {name: batch, match: {cgroups: [/]}}
     limits: {headerBytes: 64KiB, headers: 64, requestLineBytes: 4096, connections: 10, headerTimeout: 1s,
       idleTimeout: 5s, viaHops: 3}
     telemetry: {accessLog: {path: /var/log/a.log, format: text}, labels: {maxSeries: 5}}
@@ -83,6 +88,13 @@ struct ModelTests {
     #expect(services.first?.endpoints.last?.address == .unix(path: "/tmp/web.sock"))
     #expect(configuration.delegations.map(\.entry.prefix.segments) == [["svc"], ["svc", "shop"]])
     #expect(configuration.delegations.map(\.entry.destination.segments) == [["#", "static"], ["svc", "web"]])
+    #expect(
+      try configuration.workloads == [
+        .init(
+          name: "web", addresses: [IPNetwork(parsing: "10.1.0.5"), IPNetwork(parsing: "2001:db8::/32")],
+          users: ["www-data", "33"], cgroups: ["/web.slice"], weight: 2, onFailure: .refuse),
+        .init(name: "batch", cgroups: ["/"], weight: 1, onFailure: nil),
+      ])
     #expect(configuration.limits.requestLineBytes.bytes == 4096 && configuration.limits.viaHops == 3)
     #expect(configuration.telemetry.accessLog == .init(path: "/var/log/a.log", format: .text))
   }
@@ -96,7 +108,7 @@ struct ModelTests {
       #expect(again.services == configuration.services && again.discovery == configuration.discovery)
       #expect(again.node == configuration.node && again.admin == configuration.admin)
       #expect(again.listeners == configuration.listeners && again.limits == configuration.limits)
-      #expect(again.telemetry == configuration.telemetry)
+      #expect(again.telemetry == configuration.telemetry && again.workloads == configuration.workloads)
     }
   }
 

@@ -249,7 +249,6 @@ struct ValueTests {
     "keys of later versions are told apart from keys that do not exist",
     arguments: [
       ("routes: [{match: {hosts: [a]}, to: /svc/a}]", "2:1: 'routes' is not available in this version of Fairlead"),
-      ("workloads: []", "2:1: 'workloads' is not available in this version of Fairlead"),
       ("route: []", "2:1: unknown key 'route'; did you mean 'routes'?"),
       ("zebra: []", "2:1: unknown key 'zebra'"),
     ])

@@ -18,6 +18,7 @@ struct CrossChecks {
     checkListeners()
     checkAddresses()
     checkDistinct(draft.discovery.compactMap(\.prefix), "prefix")
+    checkWorkloads()
     var names = NameChecks(decoder, draft)
     names.run()
   }
@@ -30,6 +31,14 @@ struct CrossChecks {
           "no listener, so there is nothing to do; write: listeners: [{name: outbound, address: 127.0.0.1:4140}]"))
     }
     checkDistinct(draft.listeners.compactMap(\.name), "listener name")
+  }
+
+  /// What two workloads match would always be the first one's.
+  private func checkWorkloads() {
+    checkDistinct(draft.workloads.compactMap(\.name), "workload name")
+    checkDistinct(draft.workloads.flatMap(\.addresses), "address")
+    checkDistinct(draft.workloads.flatMap(\.users), "user")
+    checkDistinct(draft.workloads.flatMap(\.cgroups), "cgroup")
   }
 
   private func checkDistinct(_ words: [(text: String, range: SourceRange)], _ noun: String) {

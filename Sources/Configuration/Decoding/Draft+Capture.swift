@@ -88,7 +88,7 @@ extension Fields {
   }
 
   /// What useradd(8) takes, and numbers. No more: it becomes a word of a firewall rule.
-  private static func isUser(_ text: String) -> Bool {
+  static func isUser(_ text: String) -> Bool {
     let bytes = Array(text.utf8)
     guard let first = bytes.first, bytes.count <= 32, first != 0x2D else { return false }
     return bytes.enumerated().allSatisfy { index, byte in

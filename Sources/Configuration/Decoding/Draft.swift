@@ -39,6 +39,7 @@ struct Draft {
   /// False when an entry of the table could not be read: then nothing is said about names that lead nowhere.
   var delegationsAreWhole = true
   var services: [Service] = []
+  var workloads: [Workload] = []
   var limits = Configuration.Limits()
   var telemetry = Configuration.Telemetry()
   var capture = Configuration.Capture()
@@ -49,8 +50,8 @@ struct Draft {
     return Configuration(
       node: node, admin: admin.value, listeners: listeners.compactMap(\.value),
       discovery: discovery.compactMap(\.value),
-      delegations: delegations.map(\.value), services: services.map(\.value), limits: limits, telemetry: telemetry,
-      capture: capture)
+      delegations: delegations.map(\.value), services: services.map(\.value),
+      workloads: workloads.compactMap(\.value), limits: limits, telemetry: telemetry, capture: capture)
   }
 }
 
@@ -66,9 +67,10 @@ extension Draft {
       let fields = Fields(
         decoder, YAMLValue(node: root, path: ""),
         known: [
-          "node", "admin", "listeners", "discovery", "delegations", "services", "limits", "telemetry", "capture",
+          "node", "admin", "listeners", "discovery", "delegations", "services", "workloads", "limits", "telemetry",
+          "capture",
         ],
-        later: ["routes", "workloads"])
+        later: ["routes"])
     else { return }
     namesListeners = !(fields["listeners"]?.isEmptyList ?? true)
     node = Self.node(fields, hostName: hostName)
@@ -76,6 +78,7 @@ extension Draft {
     listeners = Self.bounded(fields, "listeners", 64).map { Self.listener(decoder, $0) }
     discovery = Self.bounded(fields, "discovery", 64).map { Self.discovery(decoder, $0) }
     services = Self.bounded(fields, "services", 1_000).compactMap { Self.service(decoder, $0) }
+    workloads = Self.bounded(fields, "workloads", Self.mostWorkloads).map { Self.workload(decoder, $0) }
     limits = Self.limits(fields)
     telemetry = Self.telemetry(fields)
     capture = Self.capture(fields)

@@ -20,6 +20,9 @@ extension Configuration {
       json.array("services") { json in
         for entry in services { json.object { entry.write(to: &$0) } }
       }
+      json.array("workloads") { json in
+        for workload in workloads { json.object { workload.write(to: &$0) } }
+      }
       json.object("limits") { limits.write(to: &$0) }
       json.object("telemetry") { telemetry.write(to: &$0) }
       json.object("capture") { capture.write(to: &$0) }
@@ -110,6 +113,27 @@ extension Configuration.ServiceEntry {
       if let requests { json.member("requests", requests) }
     }
     if let `protocol` { json.member("protocol", `protocol`.rawValue) }
+  }
+}
+
+extension Configuration.Workload {
+  fileprivate func write(to json: inout JSONWriter) {
+    json.member("name", name)
+    json.object("match") { json in
+      json.strings("addresses", addresses.map(\.description))
+      json.strings("users", users)
+      json.strings("cgroups", cgroups)
+    }
+    json.member("weight", weight)
+    if let onFailure { json.member("onFailure", onFailure.rawValue) }
+  }
+}
+
+extension JSONWriter {
+  fileprivate mutating func strings(_ name: String, _ values: [String]) {
+    array(name) { json in
+      for value in values { json.string(value) }
+    }
   }
 }
 

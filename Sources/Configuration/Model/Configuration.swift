@@ -16,14 +16,16 @@ public struct Configuration: Hashable, Sendable {
   public let delegations: [Delegation]
   /// Policy by name prefix in the order written; `policy(forServiceName:)` merges what matches.
   public let services: [ServiceEntry]
+  /// In the order written; names are distinct, and so is everything they match.
+  public let workloads: [Workload]
   public let limits: Limits
   public let telemetry: Telemetry
   public let capture: Capture
 
   public init(
     node: Node, admin: Admin = Admin(), listeners: [Listener], discovery: [StaticDiscovery] = [],
-    delegations: [Delegation] = [], services: [ServiceEntry] = [], limits: Limits = Limits(),
-    telemetry: Telemetry = Telemetry(), capture: Capture = Capture()
+    delegations: [Delegation] = [], services: [ServiceEntry] = [], workloads: [Workload] = [],
+    limits: Limits = Limits(), telemetry: Telemetry = Telemetry(), capture: Capture = Capture()
   ) {
     self.node = node
     self.admin = admin
@@ -31,6 +33,7 @@ public struct Configuration: Hashable, Sendable {
     self.discovery = discovery
     self.delegations = delegations
     self.services = services
+    self.workloads = workloads
     self.limits = limits
     self.telemetry = telemetry
     self.capture = capture
