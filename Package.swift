@@ -62,8 +62,13 @@ let package = Package(
     // Floor 4: from a file to values.
     module("Configuration", ["Base", "HTTP", "Policy", "CYAML"]),
 
+    // Floor 4: whose traffic it is.
+    module("Capture", ["Base", "CFairlead"]),
+
     // Floor 5: the data plane.
-    module("Proxy", ["Base", "CFairlead", "CLiburing", "EventLoop", "HTTP", "Telemetry", "Policy", "Configuration"]),
+    module(
+      "Proxy",
+      ["Base", "CFairlead", "CLiburing", "EventLoop", "HTTP", "Telemetry", "Policy", "Configuration", "Capture"]),
 
     // Floor 6: steering.
     module("Admin", ["Base", "CFairlead", "HTTP", "Telemetry"]),
@@ -85,6 +90,7 @@ let package = Package(
     tests("TelemetryTests", ["Telemetry", "Base"]),
     tests("PolicyTests", ["Policy", "HTTP", "Base"]),
     tests("ConfigurationTests", ["Configuration", "Policy", "Base"]),
+    tests("CaptureTests", ["Capture", "Base", "CFairlead"]),
     tests("ProxyTests", ["Proxy", "Configuration", "Policy", "HTTP", "Telemetry", "EventLoop", "Base"]),
     tests("AdminTests", ["Admin", "AdminClient", "Telemetry", "Base"]),
     .testTarget(

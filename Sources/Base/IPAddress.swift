@@ -31,6 +31,11 @@ public struct IPv6Address: Hashable, Sendable {
     self.low = low
   }
 
+  /// The IPv4-mapped address (::ffff:a.b.c.d) of an IPv4 one.
+  @inlinable public init(mapping address: IPv4Address) {
+    self.init(high: 0, low: 0xFFFF_0000_0000 | UInt64(address.value))
+  }
+
   public static let unspecified = IPv6Address(high: 0, low: 0)
   public static let loopback = IPv6Address(high: 0, low: 1)
 

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -78,6 +79,19 @@ int fl_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid) {
   *uid = credentials.uid;
   *gid = credentials.gid;
   return 0;
+}
+
+int fl_netlink_open(int protocol) {
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+  if (fd < 0) return -1;
+  struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+  if (connect(fd, (struct sockaddr *)&kernel, sizeof kernel) != 0) {
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+  }
+  return fd;
 }
 
 int fl_random(void *buffer, size_t length) {

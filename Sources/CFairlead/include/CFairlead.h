@@ -46,6 +46,10 @@ int fl_allowed_cpus(int *cpus, int capacity);
 /// The peer credentials of a connected Unix socket (SO_PEERCRED). Returns 0, or an errno value.
 int fl_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid);
 
+/// A netlink socket of a protocol (NETLINK_SOCK_DIAG is 4), closed on exec, non-blocking, and connected to the kernel: nobody
+/// else's messages reach it. Returns -1 on error, with errno.
+int fl_netlink_open(int protocol);
+
 /// A new eventfd (closed on exec), or -1. One write to it wakes whoever polls or reads it.
 int fl_eventfd(void);
 void fl_eventfd_signal(int fd);
