@@ -104,7 +104,6 @@ extension Shard {
     statistics.countDownstream(1, listener: Int(listener))
     statistics.accepted.add(1)
     classify(connection)
-    armReceive(connection)
   }
 
   /// A downstream connection is being closed.
@@ -117,6 +116,7 @@ extension Shard {
     }
     if next != noSlot { connections.pointer(next).pointee.previous = previous }
     statistics.countDownstream(-1, listener: Int(connection.pointee.origin))
+    statistics.workloads.countConnection(-1, workload: connection.pointee.workload)
     node.removeConnection(from: index)
     node.downstreamConnections.subtract()
     if connection.pointee.exchange != noSlot { downstreamGone(exchanges.pointer(connection.pointee.exchange)) }

@@ -2,6 +2,7 @@
 // shard's ring. With the ring full the record is lost and counted; a shard never waits for a disk.
 
 import Base
+import Capture
 import Configuration
 import HTTP
 import Telemetry
@@ -18,6 +19,7 @@ extension Shard {
     record.pointee.httpVersion = requestHead.pointee.version == .http10 ? 10 : 11
     record.pointee.listener = node.logNames.listener(Int(downstream.pointee.origin))
     record.pointee.peer = RecordedAddress(downstream.pointee.peer)
+    record.pointee.workload = node.logNames.workload(downstream.pointee.workload)
     if requestHead.pointee.hasTraceparent { noteTrace(record, bytes) }
     exchange.pointee.record = index
   }
@@ -29,6 +31,7 @@ extension Shard {
     record.initialize(to: AccessRecord())
     record.pointee.listener = node.logNames.listener(Int(downstream.pointee.origin))
     record.pointee.peer = RecordedAddress(downstream.pointee.peer)
+    record.pointee.workload = node.logNames.workload(downstream.pointee.workload)
     exchange.pointee.record = index
   }
 
@@ -47,6 +50,7 @@ extension Shard {
     slot.pointee.wallTimeNanoseconds = WallClock.nowNanoseconds()
     slot.pointee.listener = node.logNames.listener(Int(downstream.pointee.origin))
     slot.pointee.peer = RecordedAddress(downstream.pointee.peer)
+    slot.pointee.workload = node.logNames.workload(downstream.pointee.workload)
     slot.pointee.status = error.status
     slot.pointee.errorCode = error.code
     if accessLog.commit() { node.accessLogIsHalfFull() }
@@ -87,13 +91,17 @@ extension Shard {
 struct LogNames: Sendable {
   private let listeners: [UInt32]
   private let services: [UInt32]
+  private let workloads: [UInt32]
 
   init(_ snapshot: Snapshot, _ names: NameTable) {
     listeners = snapshot.configuration.listeners.map { names.number(of: $0.name) }
     services = snapshot.services.map { names.number(of: $0.name) }
+    // Absent things are left out of the log, and so is `other`.
+    workloads = [0] + snapshot.workloads.names.dropFirst().map { names.number(of: $0) }
   }
 
   func listener(_ index: Int) -> UInt32 { index < listeners.count ? listeners[index] : 0 }
+  func workload(_ number: WorkloadNumber) -> UInt32 { Int(number) < workloads.count ? workloads[Int(number)] : 0 }
   func service(_ index: Int) -> UInt32 { index < services.count ? services[index] : 0 }
 }
 

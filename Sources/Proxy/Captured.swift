@@ -42,10 +42,16 @@ struct ShardListener {
 }
 
 extension Shard {
-  /// Decides how a fresh downstream connection is read.
+  /// Finds out where a fresh downstream connection was going and whose it is, and serves it, at once or when that is known.
   func classify(_ connection: ConnectionPointer) {
+    let capture = listenerPolicies[Int(connection.pointee.origin)].capture
+    if capture != .none { findOriginalDestination(connection, capture) }
+    if attribute(connection) { serve(connection) }
+  }
+
+  /// Decides how a fresh downstream connection is read, and begins to.
+  func serve(_ connection: ConnectionPointer) {
     let listener = listenerPolicies[Int(connection.pointee.origin)]
-    if listener.capture != .none { findOriginalDestination(connection, listener.capture) }
     let isKnown = !connection.pointee.original.isNone
     switch listener.kind {
     case .tcp: beginStream(connection)
@@ -56,6 +62,7 @@ extension Shard {
     case .detect, .http1:
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.headerTimeoutNanoseconds))
     }
+    armReceive(connection)
   }
 
   private func findOriginalDestination(_ connection: ConnectionPointer, _ capture: Configuration.Listener.Capture) {

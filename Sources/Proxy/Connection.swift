@@ -9,6 +9,7 @@
 // neither can be reused under an operation that still names it.
 
 import Base
+import Capture
 import EventLoop
 import HTTP
 
@@ -101,6 +102,8 @@ struct Connection {
   var flags: ConnectionFlags = []
   /// Operations whose final completion has not come.
   var operationsInFlight: UInt16 = 0
+  /// Who is calling (downstream): the workload's number, 0 for `other`.
+  var workload: WorkloadNumber = 0
   /// The listener it came through, or the service it belongs to.
   var origin: UInt32
   /// The endpoint within the service (upstream).

@@ -419,7 +419,8 @@ extension Shard {
       services.service(exchange.pointee.service).pointee.shared.pointee.requests.subtract()
     }
     leaveOriginal(exchange)
-    statistics.countExchange(exchange, services, now: state.pointee.now)
+    statistics.countExchange(
+      exchange, services, workload: downstream.pointee.workload, now: state.pointee.now)
     if exchange.pointee.record != noSlot { closeRecord(exchange) }
     exchangeTimers.cancel(exchange.pointee.index)
     exchanges.free(exchange.pointee.index)

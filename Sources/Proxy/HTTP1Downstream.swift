@@ -245,7 +245,8 @@ extension Shard {
 
   func respondWithoutExchange(_ downstream: ConnectionPointer, _ error: ProxyError) {
     statistics.countError(error)
-    statistics.countUnnamed(listener: Int(downstream.pointee.origin), status: error.status)
+    statistics.countUnnamed(
+      listener: Int(downstream.pointee.origin), workload: downstream.pointee.workload, status: error.status)
     recordRefusal(downstream, error)
     sendLocalResponse(downstream, error, service: noSlot, requestComplete: false)
   }

@@ -2,6 +2,7 @@
 // commands to them. Its own functions run on the control thread.
 
 import Base
+import Capture
 import Configuration
 import EventLoop
 import Glibc
@@ -22,11 +23,13 @@ public final class Node: @unchecked Sendable {
   public let listenerAddresses: [SocketAddress]
   /// The CPU of each shard; nil where it is not pinned.
   public let shardCPUs: [Int?]
-  private let snapshot: Snapshot
-  private let shared: NodeShared
+  let snapshot: Snapshot
+  let shared: NodeShared
   fileprivate let shards: [Shard]
   private let threads: [ShardThread]
-  private let metrics: NodeMetrics
+  let metrics: NodeMetrics
+  /// The control thread's.
+  var survey: HostSurvey
 
   /// Opens everything and starts the shards.
   ///
@@ -39,13 +42,15 @@ public final class Node: @unchecked Sendable {
     let snapshot = Snapshot(configuration, generation: 1)
     let shared = NodeShared(shardCount: shardCount, logNames: LogNames(snapshot, names))
     let metrics = NodeMetrics(registry: registry)
+    var survey = HostSurvey(snapshot.workloads)
+    if snapshot.workloads.needsOwners { _ = survey.look() }
     var shards: [Shard] = []
     for index in 0..<shardCount {
       do {
         shards.append(
           try Shard(
             index: index, node: shared, snapshot: snapshot, metrics: metrics,
-            accessLog: accessRings.isEmpty ? nil : accessRings[index]))
+            accessLog: accessRings.isEmpty ? nil : accessRings[index], host: survey.tables))
       } catch {
         throw NodeError(description: "cannot set up shard \(index): \(error)")
       }
@@ -54,13 +59,14 @@ public final class Node: @unchecked Sendable {
     shared.ownPorts = addresses.compactMap(\.port)
     return try Node(
       configuration: configuration, registry: registry, metrics: metrics, snapshot: snapshot, shared: shared,
-      shards: shards, addresses: addresses)
+      shards: shards, addresses: addresses, survey: survey)
   }
 
   private init(
     configuration: Configuration, registry: Registry, metrics: NodeMetrics, snapshot: Snapshot, shared: NodeShared,
-    shards: [Shard], addresses: [SocketAddress]
+    shards: [Shard], addresses: [SocketAddress], survey: HostSurvey
   ) throws(NodeError) {
+    self.survey = survey
     self.configuration = configuration
     self.registry = registry
     self.metrics = metrics
@@ -240,11 +246,11 @@ extension Node {
 
   public var upstreamConnectionCount: Int { gauge(metrics.common.connections.family, ["upstream"]) }
 
-  private func counter(_ family: MetricFamily, _ labels: [String]) -> UInt64 {
+  func counter(_ family: MetricFamily, _ labels: [String]) -> UInt64 {
     if case .counter(let value) = family.value(labels: labels) { value } else { 0 }
   }
 
-  private func gauge(_ family: MetricFamily, _ labels: [String]) -> Int {
+  func gauge(_ family: MetricFamily, _ labels: [String]) -> Int {
     if case .gauge(let value) = family.value(labels: labels) { Int(truncatingIfNeeded: value) } else { 0 }
   }
 }

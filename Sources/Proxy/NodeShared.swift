@@ -2,6 +2,7 @@
 
 import Base
 import CFairlead
+import Capture
 import Glibc
 import Policy
 import Synchronization
@@ -17,6 +18,8 @@ enum ShardMessage: Sendable {
   case freeConnection(service: UInt32)
   /// A connection of a service was closed while requests wait for one.
   case connectionFreed(service: UInt32)
+  /// The control thread has looked at the host.
+  case host(HostTables)
   case drain
   case stop
 }
@@ -51,6 +54,9 @@ final class NodeShared: @unchecked Sendable {
   let logNames: LogNames
   /// The ports of this node's listeners. Set before the shards run.
   nonisolated(unsafe) var ownPorts: [UInt16] = []
+  /// Cgroups that a shard met and found in no table, for the control thread.
+  private let unknownCGroups = Mutex<Set<UInt64>>([])
+  private let wakeForCGroups = Mutex<(@Sendable () -> Void)?>(nil)
   private let wakeAccessLog = Mutex<(@Sendable () -> Void)?>(nil)
   private let mailboxes: [Mailbox<ShardMessage>]
   private let wakeDescriptors: [Int32]
@@ -99,6 +105,27 @@ final class NodeShared: @unchecked Sendable {
 
   /// A shard's ring fills up: its writer should not wait for its next round.
   func accessLogIsHalfFull() { wakeAccessLog.withLock { $0 }?() }
+
+  // MARK: Who is calling
+
+  func onUnknownCGroup(_ wake: @escaping @Sendable () -> Void) { wakeForCGroups.withLock { $0 = wake } }
+
+  /// A shard waits for what cgroup this is. Asked for once, it stays asked for until the control thread has looked.
+  func ask(about cgroup: UInt64) {
+    let isFirst = unknownCGroups.withLock { asked in
+      // Far more than connections may wait for: whoever is over it waits in vain, and goes on.
+      asked.count < 16_384 && asked.insert(cgroup).inserted && asked.count == 1
+    }
+    if isFirst { wakeForCGroups.withLock { $0 }?() }
+  }
+
+  /// What was asked for since the last time. The control thread.
+  func takeUnknownCGroups() -> Set<UInt64> {
+    unknownCGroups.withLock { asked in
+      defer { asked = [] }
+      return asked
+    }
+  }
 
   // MARK: Spreading connections
 

@@ -68,7 +68,7 @@ extension Shard {
     }
     connection.pointee.bytesReceived &+= UInt64(count)
     connection.pointee.activeAt = state.pointee.now
-    statistics.countReceived(connection.pointee.role, count)
+    statistics.countReceived(connection.pointee.role, count, workload: connection.pointee.workload)
     deliver(connection, segments.receiveBuffers.pointer(buffer), count, BufferOwner(receiveBuffer: buffer))
     if connection.pointee.receive == .off { armReceive(connection) }
   }

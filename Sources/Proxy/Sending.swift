@@ -108,7 +108,7 @@ extension Shard {
     if result > 0 {
       connection.pointee.bytesSent &+= UInt64(result)
       connection.pointee.activeAt = state.pointee.now
-      statistics.countSent(connection.pointee.role, Int(result))
+      statistics.countSent(connection.pointee.role, Int(result), workload: connection.pointee.workload)
       if connection.pointee.role == .upstream, connection.pointee.exchange != noSlot {
         exchanges.pointer(connection.pointee.exchange).pointee.flags.insert(.requestStarted)
       }

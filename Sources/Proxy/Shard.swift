@@ -4,6 +4,7 @@
 // A turn:  submit and wait (one system call) → completions → expired timers → messages → flush → close → again.
 
 import Base
+import Capture
 import Configuration
 import EventLoop
 import Glibc
@@ -85,6 +86,8 @@ final class Shard {
   let destinations: OriginalDestinations?
   /// SO_MARK of upstream sockets; 0 for none.
   let upstreamMark: UInt32
+  /// Nil where no workloads are configured.
+  let callers: Callers?
   let state: UnsafeMutablePointer<ShardState>
   private let batch: UnsafeMutablePointer<Completion>
 
@@ -92,7 +95,9 @@ final class Shard {
   /// Requests in progress on one shard. Each has a downstream connection, so there are never more of them than those.
   private static let exchangeCapacity: UInt32 = 1 << 20
 
-  init(index: Int, node: NodeShared, snapshot: Snapshot, metrics: NodeMetrics, accessLog: AccessRing?) throws {
+  init(
+    index: Int, node: NodeShared, snapshot: Snapshot, metrics: NodeMetrics, accessLog: AccessRing?, host: HostTables
+  ) throws {
     self.index = index
     self.node = node
     self.snapshot = snapshot
@@ -120,7 +125,9 @@ final class Shard {
     var random = RandomSource.seededByKernel()
     names = NameCache(random: &random)
     statistics = ShardStatistics(
-      metrics: metrics, shard: index, listeners: snapshot.configuration.listeners.map(\.name))
+      metrics: metrics, shard: index, listeners: snapshot.configuration.listeners.map(\.name),
+      workloads: snapshot.workloads.names)
+    callers = Callers(snapshot.workloads, host: host)
     requestHead = .allocate(capacity: 1)
     requestHead.initialize(to: RequestHead(maximumFields: limits.head.headers))
     responseHead = .allocate(capacity: 1)
@@ -169,6 +176,7 @@ final class Shard {
       takeCompletions()
       expireTimers()
       retryStarved()
+      settleOverdueAttributions()
       if let retry = state.pointee.acceptRetryAt, retry <= state.pointee.now, !state.pointee.isDraining {
         state.pointee.acceptRetryAt = nil
         armAccepts()
@@ -230,6 +238,7 @@ final class Shard {
     var wake = connectionTimers.nextWake(after: now)
     if let other = exchangeTimers.nextWake(after: now), wake.map({ other < $0 }) ?? true { wake = other }
     if let retry = state.pointee.acceptRetryAt, wake.map({ retry < $0 }) ?? true { wake = retry }
+    if let settle = nextAttribution, wake.map({ settle < $0 }) ?? true { wake = settle }
     if state.pointee.starved.count > 0 {
       let soon = now.advanced(byNanoseconds: 10_000_000)
       if wake.map({ soon < $0 }) ?? true { wake = soon }
@@ -308,6 +317,7 @@ final class Shard {
       case .loads(let gather): gather.add(listLoads())
       case .freeConnection(let service): freeIdleConnection(of: service)
       case .connectionFreed(let service): retryPending(services.service(service))
+      case .host(let tables): takeHostTables(tables)
       case .drain: beginDrain()
       case .stop: state.pointee.isStopping = true
       }

@@ -15,6 +15,8 @@ public struct ConnectionSummary: Sendable {
   public let peer: SocketAddress?
   /// The index of the listener (downstream) or of the service (upstream) in the configuration's order.
   public let origin: Int
+  /// The number of the workload that is calling (downstream); 0 for `other`.
+  public let workload: Int
   public let state: State
   public let isTunnel: Bool
   public let ageNanoseconds: UInt64
@@ -54,7 +56,8 @@ extension Shard {
     return ConnectionSummary(
       shard: index, slot: connection.pointee.index, generation: connection.pointee.generation,
       isDownstream: connection.pointee.role == .downstream, peer: connection.pointee.peer.socketAddress,
-      origin: Int(connection.pointee.origin), state: state, isTunnel: connection.pointee.wire == .tunnel,
+      origin: Int(connection.pointee.origin), workload: Int(connection.pointee.workload), state: state,
+      isTunnel: connection.pointee.wire == .tunnel,
       ageNanoseconds: now.nanoseconds(since: connection.pointee.openedAt),
       idleNanoseconds: now.nanoseconds(since: connection.pointee.activeAt),
       requestCount: connection.pointee.requestCount, bytesReceived: connection.pointee.bytesReceived,

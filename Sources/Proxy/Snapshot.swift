@@ -3,6 +3,7 @@
 
 import Base
 import CFairlead
+import Capture
 import Configuration
 import Glibc
 import Policy
@@ -144,11 +145,15 @@ final class Snapshot: Sendable {
   let viaLine: [UInt8]
   /// The service of original destinations, where a listener captures.
   let originalService: UInt32?
+  /// Who may be calling, and which of it cannot be matched on this host.
+  let workloads: WorkloadTable
+  let workloadProblems: [String]
   private let serviceByBoundName: [String: UInt32]
 
   init(_ configuration: Configuration, generation: UInt64) {
     self.generation = generation
     self.configuration = configuration
+    (workloads, workloadProblems) = WorkloadTable.compiled(configuration.workloads)
     delegation = Delegation(entries: configuration.delegations.map(\.entry))
     sendsVia = configuration.node.via
     viaPseudonym = Array(configuration.node.name.utf8)

@@ -2,6 +2,7 @@
 // an add and a store from then on.
 
 import Base
+import Capture
 import Telemetry
 
 /// The families of a node: those every dashboard knows (`ProxyMetrics`), and the data plane's own.
@@ -21,6 +22,7 @@ final class NodeMetrics: Sendable {
   let shardRequests: CounterFamily
   let listenerConnections: GaugeFamily
   let turns: CounterFamily
+  let workloads: WorkloadMetrics
   let streams: CounterFamily
   let streamBytes: CounterFamily
   let captured: CounterFamily
@@ -58,6 +60,7 @@ final class NodeMetrics: Sendable {
       "fairlead_listener_connections", help: "Downstream connections that came through a listener.",
       labels: ["listener"])
     turns = registry.counter("fairlead_shard_turns_total", help: "Turns of a shard's event loop.", labels: ["shard"])
+    workloads = WorkloadMetrics(registry: registry)
     streams = registry.counter(
       "fairlead_streams_total", help: "TCP connections carried as they are.", labels: ["listener", "service"])
     streamBytes = registry.counter(
@@ -172,6 +175,13 @@ final class ShardStatistics {
   let descriptorShortages: CounterCell
   let originalDestinations: GaugeCell
   let sourcesNotKept: CounterCell
+  let workloads: WorkloadCells
+  /// What came of the questions whose the other end of a connection is.
+  let foundOwners: CounterCell
+  let absentOwners: CounterCell
+  let failedOwners: CounterCell
+  /// Connections that went on before their cgroup was known.
+  let lateAttributions: CounterCell
   private let captured: [(http: CounterCell, stream: CounterCell)]
   private let bytesIn: CounterCell
   private let bytesOut: CounterCell
@@ -181,7 +191,8 @@ final class ShardStatistics {
   private let listeners: [GaugeCell]
   private let unknownServices: ServiceCells
 
-  init(metrics: NodeMetrics, shard: Int, listeners: [String]) {
+  /// - Parameter workloads: their names, by number.
+  init(metrics: NodeMetrics, shard: Int, listeners: [String], workloads: [String] = [WorkloadTable.other]) {
     let common = metrics.common
     downstreamConnections = common.connections.cell(shard: shard, labels: ["downstream"])
     upstreamConnections = common.connections.cell(shard: shard, labels: ["upstream"])
@@ -204,6 +215,11 @@ final class ShardStatistics {
         metrics.captured.cell(shard: shard, labels: [$0, "tcp"])
       )
     }
+    self.workloads = WorkloadCells(metrics.workloads, shard: shard, names: workloads)
+    foundOwners = metrics.workloads.lookups.cell(shard: shard, labels: ["found"])
+    absentOwners = metrics.workloads.lookups.cell(shard: shard, labels: ["absent"])
+    failedOwners = metrics.workloads.lookups.cell(shard: shard, labels: ["failed"])
+    lateAttributions = metrics.workloads.lookups.cell(shard: shard, labels: ["late"])
     bytesIn = common.bytes.cell(shard: shard, labels: ["in"])
     bytesOut = common.bytes.cell(shard: shard, labels: ["out"])
     loopLag = common.loopLag.cell(shard: shard, labels: ["\(shard)"])
@@ -219,6 +235,7 @@ final class ShardStatistics {
   deinit {
     errors.deallocate()
     unknownServices.deallocate()
+    workloads.deallocate()
   }
 
   func listenerConnections(_ listener: Int) -> GaugeCell { listeners[listener] }
@@ -230,12 +247,16 @@ final class ShardStatistics {
     listeners[listener].add(change)
   }
 
-  func countReceived(_ role: ConnectionRole, _ count: Int) {
-    if role == .downstream { bytesIn.add(UInt64(count)) }
+  func countReceived(_ role: ConnectionRole, _ count: Int, workload: WorkloadNumber) {
+    guard role == .downstream else { return }
+    bytesIn.add(UInt64(count))
+    workloads.countReceived(workload, UInt64(count))
   }
 
-  func countSent(_ role: ConnectionRole, _ count: Int) {
-    if role == .downstream { bytesOut.add(UInt64(count)) }
+  func countSent(_ role: ConnectionRole, _ count: Int, workload: WorkloadNumber) {
+    guard role == .downstream else { return }
+    bytesOut.add(UInt64(count))
+    workloads.countSent(workload, UInt64(count))
   }
 
   func countError(_ error: ProxyError) { errors[error.position].add(1) }
@@ -273,15 +294,19 @@ final class ShardStatistics {
   }
 
   /// A request that was refused before it could name a service.
-  func countUnnamed(listener: Int, status: UInt16) {
+  func countUnnamed(listener: Int, workload: WorkloadNumber, status: UInt16) {
+    workloads.countRequest(workload, status: status)
     unknownServices.count(listener: listener, status: status, nanoseconds: 0)
   }
 
   /// A finished exchange; one that found no service counts under `unknown`.
-  func countExchange(_ exchange: ExchangePointer, _ services: ShardServices, now: MonotonicInstant) {
+  func countExchange(
+    _ exchange: ExchangePointer, _ services: ShardServices, workload: WorkloadNumber, now: MonotonicInstant
+  ) {
     // A stream is no request: it was counted when it began.
     if exchange.pointee.flags.contains(.stream) { return }
     requests.add(1)
+    workloads.countRequest(workload, status: exchange.pointee.status)
     let nanoseconds = now.nanoseconds(since: exchange.pointee.startedAt)
     let (listener, status) = (Int(exchange.pointee.listener), exchange.pointee.status)
     if exchange.pointee.service == noSlot {

@@ -5,7 +5,7 @@
 public enum AccessLogFormat: String, CaseIterable, Sendable {
   /// One JSON object a line. Absent things are left out; cut texts come with their original length.
   case json
-  /// `peer - - [time] "METHOD path HTTP/1.1" status bytes "host" service endpoint seconds retries code`
+  /// `peer - - [time] "METHOD path HTTP/1.1" status bytes "host" service endpoint seconds retries code workload`
   case text
 
   /// Appends one line with its line feed.
@@ -26,6 +26,10 @@ public enum AccessLogFormat: String, CaseIterable, Sendable {
       output.append(jsonString: names.name(of: record.service))
     }
     appendField("peer", record.peer, &output)
+    if record.workload != 0 {
+      output.append(",\"workload\":")
+      output.append(jsonString: names.name(of: record.workload))
+    }
     appendField("endpoint", record.endpoint, &output)
     output.append(",\"method\":")
     record.withText(\.method, record.methodLength) { output.append(jsonString: $0) }
@@ -91,6 +95,8 @@ public enum AccessLogFormat: String, CaseIterable, Sendable {
     output.append(UInt64(record.retryCount))
     output.append(" ")
     if record.errorCode == 0 { output.append("-") } else { appendCode(record.errorCode, &output) }
+    output.append(" ")
+    if record.workload == 0 { output.append("-") } else { output.append(logText: names.name(of: record.workload)) }
     output.append("\n")
   }
 

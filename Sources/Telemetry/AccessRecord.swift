@@ -20,6 +20,8 @@ public struct AccessRecord: BitwiseCopyable, Sendable {
   public var service: UInt32
   /// Who asked, and who answered.
   public var peer: RecordedAddress
+  /// Whose the client is; an index into the writer's `NameTable`, 0 is "none". Stands where the peer leaves room.
+  public var workload: UInt32
   public var endpoint: RecordedAddress
   /// 0 when no response was sent.
   public var status: UInt16
@@ -42,7 +44,7 @@ public struct AccessRecord: BitwiseCopyable, Sendable {
   /// An empty record. A shard does not need it: it clears a slot with `reset()`.
   public init() {
     (wallTimeNanoseconds, durationNanoseconds, firstByteNanoseconds, bytesIn, bytesOut) = (0, 0, 0, 0, 0)
-    (traceHigh, traceLow, listener, service) = (0, 0, 0, 0)
+    (traceHigh, traceLow, listener, service, workload) = (0, 0, 0, 0, 0)
     (peer, endpoint) = (RecordedAddress(), RecordedAddress())
     (status, errorCode, hostLength, pathLength, methodLength, retryCount) = (0, 0, 0, 0, 0, 0)
     (originalPathLength, httpVersion) = (0, 0)
@@ -54,7 +56,7 @@ public struct AccessRecord: BitwiseCopyable, Sendable {
   /// Makes a used slot empty without touching the inline texts.
   @inlinable public mutating func reset() {
     (wallTimeNanoseconds, durationNanoseconds, firstByteNanoseconds, bytesIn, bytesOut) = (0, 0, 0, 0, 0)
-    (traceHigh, traceLow, listener, service) = (0, 0, 0, 0)
+    (traceHigh, traceLow, listener, service, workload) = (0, 0, 0, 0, 0)
     (peer, endpoint) = (RecordedAddress(), RecordedAddress())
     (status, errorCode, hostLength, pathLength, methodLength, retryCount) = (0, 0, 0, 0, 0, 0)
     (originalPathLength, httpVersion) = (0, 0)

@@ -16,6 +16,7 @@ final class Daemon {
   private let server: AdminServer
   private let administration: Administration
   private let accessLog: AccessLogWriter?
+  private let hostWatch: HostWatch
   private var isDraining = false
   private var exitCode: Int32 = 0
 
@@ -136,6 +137,8 @@ final class Daemon {
     }
     if let accessLog { node.onAccessLogHalfFull { accessLog.wake() } }
     administration.attach(node, registry: registry)
+    for line in node.workloadProblems() { Self.say("fairleadd: degraded: \(line)") }
+    hostWatch = HostWatch(node, loop)
   }
 
   // MARK: Run

@@ -148,10 +148,10 @@ struct ShardStatisticsTests {
   @Test("bytes are those of the clients' connections, in and out")
   func bytes() {
     let statistics = ShardStatistics(metrics: NodeMetrics(registry: registry), shard: 0, listeners: ["out"])
-    statistics.countReceived(.downstream, 100)
-    statistics.countReceived(.upstream, 7)
-    statistics.countSent(.downstream, 30)
-    statistics.countSent(.upstream, 9)
+    statistics.countReceived(.downstream, 100, workload: 0)
+    statistics.countReceived(.upstream, 7, workload: 0)
+    statistics.countSent(.downstream, 30, workload: 0)
+    statistics.countSent(.upstream, 9, workload: 0)
     #expect(counter("fairlead_bytes_total", ["in"]) == 100)
     #expect(counter("fairlead_bytes_total", ["out"]) == 30)
   }
@@ -191,7 +191,7 @@ struct ShardStatisticsTests {
   @Test("a request that names no service counts as unknown's")
   func unnamed() {
     let statistics = ShardStatistics(metrics: NodeMetrics(registry: registry), shard: 0, listeners: ["out"])
-    statistics.countUnnamed(listener: 0, status: 400)
+    statistics.countUnnamed(listener: 0, workload: 0, status: 400)
     #expect(counter("fairlead_requests_total", ["out", "unknown", "4xx"]) == 1)
   }
 

@@ -1,0 +1,54 @@
+// The node's part in telling callers apart: it looks at the host for the shards, and says what was counted.
+
+import Base
+import Capture
+import Telemetry
+
+extension Node {
+  /// Workloads' names by number: `other` first.
+  public var workloadNames: [String] { snapshot.workloads.names }
+
+  /// Must the host be looked at while the node runs?
+  public var needsSurveys: Bool { snapshot.workloads.needsOwners }
+
+  /// What of the configured workloads cannot be matched on this host, one line each.
+  public func workloadProblems() -> [String] {
+    var problems = snapshot.workloadProblems
+    if survey.lacksCGroups {
+      problems.append(
+        "cgroups of workloads are not matched: no cgroup version 2 hierarchy is mounted at /sys/fs/cgroup; boot with "
+          + "systemd.unified_cgroup_hierarchy=1")
+    }
+    if survey.isCut {
+      problems.append("there are more cgroups under the workloads' than can be looked at: some count as other")
+    }
+    guard needsSurveys else { return problems }
+    do throws(AttributionError) {
+      _ = try SocketOwners()
+    } catch {
+      problems.append("users and cgroups of workloads are not matched: \(error)")
+    }
+    return problems
+  }
+
+  /// Called from a shard's thread when a connection waits to hear whose its cgroup is.
+  public func onUnknownCGroup(_ wake: @escaping @Sendable () -> Void) { shared.onUnknownCGroup(wake) }
+
+  /// Looks at the host's addresses and cgroups, and tells the shards what is new. The control thread; reads the cgroup
+  /// file system, a few microseconds a cgroup.
+  public func surveyHost() {
+    guard survey.look(unknown: shared.takeUnknownCGroups()) else { return }
+    for shard in 0..<shardCount { _ = shared.send(.host(survey.tables), to: shard) }
+  }
+
+  /// Every workload's counters now, `other` first.
+  public func workloadSummaries() -> [WorkloadSummary] {
+    snapshot.workloads.names.map { name in
+      WorkloadSummary(
+        name: name, connections: gauge(metrics.workloads.connections.family, [name]),
+        responses: ServiceCells.classes.map { counter(metrics.workloads.requests.family, [name, $0]) },
+        bytesIn: counter(metrics.workloads.bytes.family, [name, "in"]),
+        bytesOut: counter(metrics.workloads.bytes.family, [name, "out"]))
+    }
+  }
+}
