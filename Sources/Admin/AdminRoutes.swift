@@ -105,6 +105,11 @@ struct AdminRoutes: Sendable {
     Route(
       path: "/services", summary: "services with cumulative counts and latency histograms",
       read: { node, _, reply in node.services { reply(.json($0)) } }),
+    Route(
+      path: "/workloads", summary: "who is calling: connections, requests, bytes, and what is matched",
+      read: { node, _, reply in
+        node.workloads { all in reply(.json { json in json.object { $0.reports("workloads", all) } }) }
+      }),
     Route(path: "/connections", summary: "open connections; ?limit=N (1000)", read: connections),
     Route(path: "/metrics", summary: "Prometheus text, or OpenMetrics by Accept", read: metrics),
     Route(

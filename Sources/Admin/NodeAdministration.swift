@@ -18,6 +18,8 @@ public protocol NodeAdministration: Sendable {
   func status(_ reply: @escaping @Sendable (StatusReport) -> Void)
   func endpoints(_ reply: @escaping @Sendable ([EndpointReport]) -> Void)
   func services(_ reply: @escaping @Sendable (ServicesReport) -> Void)
+  /// Every workload in the configuration's order, then `other`.
+  func workloads(_ reply: @escaping @Sendable ([WorkloadReport]) -> Void)
   /// At most `limit` connections, and how many there are.
   func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void)
   /// The running configuration as JSON text, secrets left out.

@@ -232,6 +232,8 @@ public struct ConnectionReport: JSONReport, Equatable {
   public var local: String
   /// The listener of a downstream connection, the service of an upstream one.
   public var owner: String
+  /// Who is calling; nil for an upstream connection.
+  public var workload: String?
   public var state: String
   public var protocolName: String
   public var ageSeconds: Double
@@ -241,8 +243,9 @@ public struct ConnectionReport: JSONReport, Equatable {
   public var bytesOut: UInt64
 
   public init(
-    shard: Int, id: UInt64, direction: String, peer: String, local: String, owner: String, state: String,
-    protocolName: String, ageSeconds: Double, idleSeconds: Double = 0, requests: UInt64 = 0, bytesIn: UInt64 = 0,
+    shard: Int, id: UInt64, direction: String, peer: String, local: String, owner: String,
+    workload: String? = nil, state: String, protocolName: String, ageSeconds: Double, idleSeconds: Double = 0,
+    requests: UInt64 = 0, bytesIn: UInt64 = 0,
     bytesOut: UInt64 = 0
   ) {
     self.shard = shard
@@ -251,6 +254,7 @@ public struct ConnectionReport: JSONReport, Equatable {
     self.peer = peer
     self.local = local
     self.owner = owner
+    self.workload = workload
     self.state = state
     self.protocolName = protocolName
     self.ageSeconds = ageSeconds
@@ -267,6 +271,7 @@ public struct ConnectionReport: JSONReport, Equatable {
     json.member("peer", peer)
     json.member("local", local)
     json.member(direction == "upstream" ? "service" : "listener", owner)
+    if let workload { json.member("workload", workload) }
     json.member("state", state)
     json.member("protocol", protocolName)
     json.member("ageSeconds", ageSeconds)

@@ -83,6 +83,7 @@ struct ConnectionsAnswer: Decodable {
     var local: String
     var listener: String?
     var service: String?
+    var workload: String?
     var state: String
     var `protocol`: String
     var ageSeconds: Double
@@ -94,6 +95,27 @@ struct ConnectionsAnswer: Decodable {
 
   var total: Int
   var connections: [Connection]
+}
+
+struct WorkloadsAnswer: Decodable {
+  struct Workload: Decodable {
+    struct Match: Decodable {
+      var addresses: [String]
+      var users: [String]
+      var cgroups: [String]
+    }
+
+    var name: String
+    var match: Match
+    var connections: Int
+    var requests: UInt64
+    var responses: [String: UInt64]
+    var unanswered: UInt64
+    var bytesIn: UInt64
+    var bytesOut: UInt64
+  }
+
+  var workloads: [Workload]
 }
 
 struct ServicesAnswer: Decodable {

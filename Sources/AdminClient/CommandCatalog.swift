@@ -9,6 +9,8 @@ enum CommandCatalog {
       name: "endpoints", summary: "endpoints with state, weight, load and latency", operands: "[SERVICE]",
       operandCount: 0...1),
     CommandSpecification(
+      name: "workloads", summary: "who is calling: connections, requests, success, bytes, and what is matched"),
+    CommandSpecification(
       name: "connections", summary: "open connections",
       options: [.init(name: "--limit", value: "N", help: "show at most N (1000)")]),
     CommandSpecification(
@@ -33,7 +35,7 @@ enum CommandCatalog {
       name: "help", summary: "this text, or a command's", operands: "[COMMAND]", operandCount: 0...1),
     later("check", "is this node set up well?"), later("explain", "what would happen to a request, and why"),
     later("names", "how a name is delegated"), later("routes", "the routing rules"),
-    later("workloads", "who is calling"), later("top", "the busiest routes, live"),
+    later("top", "the busiest routes, live"),
     later("tap", "watch requests as they pass"), later("reload", "read the configuration again"),
     later("capture", "set up traffic capture"), later("completion", "shell completion"),
   ]

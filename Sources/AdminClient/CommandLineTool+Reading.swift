@@ -108,12 +108,14 @@ extension CommandLineTool {
     let answer = try daemon.decoded(ConnectionsAnswer.self, target)
     var table = Table([
       ("SHARD", .right), ("ID", .right), ("DIRECTION", .left), ("PEER", .left), ("LOCAL", .left), ("OWNER", .left),
-      ("STATE", .left), ("PROTOCOL", .left), ("AGE", .right), ("IDLE", .right), ("REQUESTS", .right), ("IN", .right),
+      ("WORKLOAD", .left), ("STATE", .left), ("PROTOCOL", .left), ("AGE", .right), ("IDLE", .right),
+      ("REQUESTS", .right), ("IN", .right),
       ("OUT", .right),
     ])
     for one in answer.connections {
       table.add([
-        "\(one.shard)", "\(one.id)", one.direction, one.peer, one.local, one.listener ?? one.service ?? "-", one.state,
+        "\(one.shard)", "\(one.id)", one.direction, one.peer, one.local, one.listener ?? one.service ?? "-",
+        one.workload ?? "-", one.state,
         one.protocol, Display.age(seconds: one.ageSeconds), Display.age(seconds: one.idleSeconds), "\(one.requests)",
         Display.bytes(one.bytesIn), Display.bytes(one.bytesOut),
       ])

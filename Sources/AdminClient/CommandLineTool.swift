@@ -86,6 +86,7 @@ public struct CommandLineTool: Sendable {
     case "status": try status(invocation, daemon)
     case "services": try services(invocation, daemon)
     case "endpoints": try endpoints(invocation, daemon)
+    case "workloads": try workloads(invocation, daemon)
     case "connections": return try connections(invocation, daemon)
     case "stat": return try stat(invocation, daemon)
     case "metrics": try metrics(invocation, daemon)

@@ -14,7 +14,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
   let build = Daemon.build()
   private let configuration: Configuration
   private let source: String
-  private let degraded: [String]
+  private var degraded: [String]
   private let accessLog: AccessLogWriter?
   private let startedAt = MonotonicInstant.now()
   // The control thread's own.
@@ -36,6 +36,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
   func attach(_ node: Node, registry: Registry) {
     self.node = node
     self.registry = registry
+    degraded += node.workloadProblems()
     ProxyMetrics(registry: registry).publish(build, registry: registry)
   }
 
@@ -126,6 +127,19 @@ final class Administration: NodeAdministration, @unchecked Sendable {
         }))
   }
 
+  func workloads(_ reply: @escaping @Sendable ([WorkloadReport]) -> Void) {
+    let summaries = node?.workloadSummaries() ?? []
+    let configured = [nil] + configuration.workloads.map(Optional.some)
+    let reports: [WorkloadReport] = zip(summaries, configured).map { summary, workload in
+      WorkloadReport(
+        name: summary.name, addresses: workload?.addresses.map(\.description) ?? [], users: workload?.users ?? [],
+        cgroups: workload?.cgroups ?? [], weight: workload?.weight ?? 1, onFailure: workload?.onFailure?.rawValue,
+        connections: summary.connections, responses: Array(summary.responses.dropFirst()),
+        unanswered: summary.responses[0], bytesIn: summary.bytesIn, bytesOut: summary.bytesOut)
+    }
+    reply(Array(reports.dropFirst()) + Array(reports.prefix(1)))
+  }
+
   func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void) {
     guard let node else {
       reply(ConnectionsReport(total: 0, connections: []))
@@ -134,12 +148,15 @@ final class Administration: NodeAdministration, @unchecked Sendable {
     let listeners = configuration.listeners.map(\.name)
     let addresses = node.listenerAddresses.map(\.description)
     let services = node.serviceSummaries().map(\.name)
+    let workloads = node.workloadNames
     node.connections(limit: limit) { shards in
       let all = shards.flatMap(\.connections).prefix(limit)
       reply(
         ConnectionsReport(
           total: shards.reduce(0) { $0 + $1.total },
-          connections: all.map { row($0, listeners: listeners, addresses: addresses, services: services) }))
+          connections: all.map {
+            row($0, listeners: listeners, addresses: addresses, services: services, workloads: workloads)
+          }))
     }
   }
 
@@ -173,7 +190,8 @@ final class Administration: NodeAdministration, @unchecked Sendable {
 }
 
 private func row(
-  _ connection: ConnectionSummary, listeners: [String], addresses: [String], services: [String]
+  _ connection: ConnectionSummary, listeners: [String], addresses: [String], services: [String],
+  workloads: [String]
 ) -> ConnectionReport {
   let peer = connection.peer?.description ?? "unix:"
   let owners = connection.isDownstream ? listeners : services
@@ -181,7 +199,9 @@ private func row(
     shard: connection.shard, id: UInt64(connection.generation) << 32 | UInt64(connection.slot),
     direction: connection.isDownstream ? "downstream" : "upstream", peer: peer,
     local: connection.isDownstream && connection.origin < addresses.count ? addresses[connection.origin] : "",
-    owner: connection.origin < owners.count ? owners[connection.origin] : "", state: connection.state.rawValue,
+    owner: connection.origin < owners.count ? owners[connection.origin] : "",
+    workload: connection.isDownstream && connection.workload < workloads.count ? workloads[connection.workload] : nil,
+    state: connection.state.rawValue,
     protocolName: connection.isTunnel ? "tunnel" : "http1", ageSeconds: Double(connection.ageNanoseconds) / 1e9,
     idleSeconds: Double(connection.idleNanoseconds) / 1e9,
     requests: UInt64(connection.requestCount), bytesIn: connection.bytesReceived, bytesOut: connection.bytesSent)

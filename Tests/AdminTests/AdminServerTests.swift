@@ -23,6 +23,7 @@ import Testing
     #expect(get("/config") == "{\"node\": {}}\n")
     #expect(get("/endpoints").contains("\"endpoints\": []"))
     #expect(get("/services").contains("\"services\": []"))
+    #expect(get("/workloads").contains("\"workloads\": []"))
     #expect(get("/connections?limit=3").contains("\"total\": 0"))
     #expect(get("/metrics").contains("x_total 5"))
     #expect(get("/metrics", "-H 'Accept: application/openmetrics-text'").hasSuffix("# EOF\n"))

@@ -67,7 +67,7 @@ import class TestSupport.TemporaryDirectory
   @Test(
     "commands of later versions say so",
     arguments: [
-      "check", "explain", "names", "routes", "workloads", "top", "tap", "reload", "capture", "completion",
+      "check", "explain", "names", "routes", "top", "tap", "reload", "capture", "completion",
     ])
   func laterCommands(name: String) {
     let run = Run([name, "--whatever", "x"])
@@ -181,17 +181,42 @@ import class TestSupport.TemporaryDirectory
           local: "10.0.0.2:4140", owner: "o\($0)", state: "idle", protocolName: "http1", ageSeconds: 61,
           idleSeconds: 1, requests: 5, bytesIn: 512, bytesOut: 2048)
       }
+      $0.connections[0].workload = "web"
     }
     let all = Run(server, ["connections"])
     #expect(all.errors.isEmpty)
     #expect(
       all.output.contains(
-        "    0   2  upstream    10.0.0.1:5000  10.0.0.2:4140  o2     idle   http1     1m 1s    1s         5  512 B  2.0 KiB\n"
+        "    0   2  upstream    10.0.0.1:5000  10.0.0.2:4140  o2     -         idle   http1     1m 1s    1s         5  512 B  2.0 KiB\n"
       ),
       "\(all.output)")
     let some = Run(server, ["connections", "--limit", "2"])
     #expect(some.errors == "fairlead: 2 of 3 shown; --limit N shows more\n")
     #expect(Run(server, ["connections", "--limit", "x"]).code == 2)
+  }
+
+  @Test("workloads, with what they are matched by")
+  func workloads() throws {
+    let server = try RunningServer()
+    server.node.set {
+      $0.workloads = [
+        WorkloadReport(
+          name: "web", addresses: ["10.1.0.5", "10.1.1.0/24", "fd00::/8", "10.9.9.9"], users: ["www-data"],
+          cgroups: ["/system.slice/web.service"], weight: 2, connections: 3, responses: [0, 90, 1, 2, 1], unanswered: 4,
+          bytesIn: 512, bytesOut: 2048),
+        WorkloadReport(name: "other"),
+      ]
+    }
+    #expect(
+      Run(server, ["workloads"]).output == """
+        WORKLOAD  CONNECTIONS  REQUESTS  SUCCESS     IN      OUT  MATCHED BY
+        web                 3        98   98.93%  512 B  2.0 KiB  \
+        address 10.1.0.5,10.1.1.0/24,fd00::/8 +1; user www-data; cgroup /system.slice/web.service
+        other               0         0        -    0 B      0 B  -
+
+        """)
+    let json = Run(server, ["-o", "json", "workloads"]).output
+    #expect(json.contains("\"weight\": 2") && json.contains("\"unanswered\": 4"), "\(json)")
   }
 
   @Test("services in figures")

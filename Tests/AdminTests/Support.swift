@@ -22,6 +22,7 @@ final class FakeNode: NodeAdministration {
     var services: [ServicesReport] = []
     var endpoints: [EndpointReport] = []
     var connections: [ConnectionReport] = []
+    var workloads: [WorkloadReport] = []
     var inFlight = 0
     /// Replies that are held back until the test gives them.
     var holds = false
@@ -80,6 +81,10 @@ final class FakeNode: NodeAdministration {
     // One report after the other, the last one for good.
     let report = state.withLock { $0.services.count > 1 ? $0.services.removeFirst() : $0.services.first }
     answer { reply(report ?? ServicesReport(at: MonotonicInstant(nanoseconds: 0), services: [])) }
+  }
+  func workloads(_ reply: @escaping @Sendable ([WorkloadReport]) -> Void) {
+    let workloads = get(\.workloads)
+    answer { reply(workloads) }
   }
   func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void) {
     let all = get(\.connections)
