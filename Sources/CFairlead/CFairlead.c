@@ -10,10 +10,12 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -188,3 +190,7 @@ int fl_is_local_address(const struct sockaddr *address, socklen_t length) {
   close(fd);
   return is_local;
 }
+
+int fl_memory_file(void) { return memfd_create("fairlead", MFD_CLOEXEC); }
+
+short fl_spawn_new_session(void) { return POSIX_SPAWN_SETSID; }

@@ -85,4 +85,10 @@ int fl_is_local_address(const struct sockaddr *address, socklen_t length);
 /// Fills `buffer` from the kernel's random source (getrandom). Returns 0, or an errno value.
 int fl_random(void *buffer, size_t length);
 
+/// A new file in memory only (closed on exec), or -1.
+int fl_memory_file(void);
+
+/// posix_spawn's flag for a session of the child's own.
+short fl_spawn_new_session(void);
+
 #endif
