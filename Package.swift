@@ -62,7 +62,7 @@ let package = Package(
     // Floor 4: from a file to values.
     module("Configuration", ["Base", "HTTP", "Policy", "CYAML"]),
 
-    // Floor 4: whose traffic it is.
+    // Floor 4: how connections come to us, and whose they are.
     module("Capture", ["Base", "CFairlead"]),
 
     // Floor 5: the data plane.
@@ -77,7 +77,9 @@ let package = Package(
     // Floor 7: the two programs.
     .executableTarget(
       name: "fairleadd",
-      dependencies: ["Base", "CFairlead", "EventLoop", "Telemetry", "Policy", "Configuration", "Proxy", "Admin"],
+      dependencies: [
+        "Base", "CFairlead", "EventLoop", "Telemetry", "Policy", "Configuration", "Capture", "Proxy", "Admin",
+      ],
       swiftSettings: strict),
     .executableTarget(
       name: "fairlead", dependencies: ["Base", "Configuration", "AdminClient"], swiftSettings: strict),

@@ -146,7 +146,10 @@ public final class Node: @unchecked Sendable {
   // MARK: Questions
 
   /// Replies once every shard has turned.
-  public func ping(_ reply: @escaping @Sendable () -> Void) {
+  ///
+  /// - Returns: false when a shard's letter-box is full, and no reply will come.
+  @discardableResult
+  public func ping(_ reply: @escaping @Sendable () -> Void) -> Bool {
     ask(.ping(ShardGather(expected: shards.count) { _ in reply() }))
   }
 
@@ -159,8 +162,9 @@ public final class Node: @unchecked Sendable {
     ask(.loads(ShardGather(expected: shards.count, reply: reply)))
   }
 
-  private func ask(_ message: ShardMessage) {
-    for shard in shards { _ = shared.send(message, to: shard.index) }
+  @discardableResult
+  private func ask(_ message: ShardMessage) -> Bool {
+    shards.reduce(true) { shared.send(message, to: $1.index) && $0 }
   }
 
   public func connectionCount(shard: Int) -> Int { shared.connectionCount(of: shard) }

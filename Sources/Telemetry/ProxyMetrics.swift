@@ -27,6 +27,9 @@ public struct ProxyMetrics: Sendable {
   public let loopLag: GaugeFamily
   /// Access log records lost; `reason` (`ring_full`, `write_failed`).
   public let accessLogLost: CounterFamily
+  /// 1 while the kernel's capturing rules are told that this node lives.
+  public let captureAlive: GaugeFamily
+  public let heartbeatMissed: CounterFamily
   /// `version`, `commit`, `swift`: always 1.
   public let buildInfo: GaugeFamily
 
@@ -65,6 +68,10 @@ public struct ProxyMetrics: Sendable {
       labels: ["shard"], merge: .maximum)
     accessLogLost = registry.counter(
       "fairlead_access_log_lost_total", help: "Access log records that were not written.", labels: ["reason"])
+    captureAlive = registry.gauge(
+      "fairlead_capture_alive", help: "1 while the kernel leads captured connections to this node.", merge: .maximum)
+    heartbeatMissed = registry.counter(
+      "fairlead_heartbeat_missed_total", help: "Beats at which some shard had not answered the one before.")
     buildInfo = registry.gauge(
       "fairlead_build_info", help: "What is running.", labels: ["version", "commit", "swift"], merge: .maximum)
   }

@@ -43,6 +43,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
   func onDrain(_ action: @escaping () -> Void) { drainAction = action }
   func onShutdown(_ action: @escaping () -> Void) { shutdownAction = action }
   func setDraining() { isDraining = true }
+  func addDegraded(_ line: String) { if !degraded.contains(line) { degraded.append(line) } }
 
   // MARK: NodeAdministration
 

@@ -17,6 +17,8 @@ final class Daemon {
   private let administration: Administration
   private let accessLog: AccessLogWriter?
   private let hostWatch: HostWatch
+  private let heartbeat: Heartbeat
+  private let signOfLife: SignOfLife
   private var isDraining = false
   private var exitCode: Int32 = 0
 
@@ -139,6 +141,15 @@ final class Daemon {
     administration.attach(node, registry: registry)
     for line in node.workloadProblems() { Self.say("fairleadd: degraded: \(line)") }
     hostWatch = HostWatch(node, loop)
+    heartbeat = Heartbeat(loop: loop, ping: { [node] reply in node.ping(reply) })
+    let missed = ProxyMetrics(registry: registry).heartbeatMissed.cell(shard: registry.controlShard)
+    heartbeat.onMissed = { missed.add(1) }
+    signOfLife = SignOfLife(
+      captures: configuration.listeners.contains { $0.capture != .none }, registry: registry
+    ) { line in
+      Self.say("fairleadd: degraded: \(line)")
+      administration.addDegraded(line)
+    }
   }
 
   // MARK: Run
@@ -158,7 +169,10 @@ final class Daemon {
       "fairleadd: \(administration.build.version) ready: \(Self.count(node.shardCount, "shard")), "
         + "\(Self.count(node.configuration.discovery.reduce(0) { $0 + $1.services.count }, "service"))"
         + (node.configuration.admin.socket.map { ", admin socket \($0)" } ?? ""))
+    heartbeat.onAllShardsTurned { [self] in signOfLife.give() }
+    heartbeat.start()
     loop.run()
+    signOfLife.end()
     server.stop()
     node.stop()
     accessLog?.stop()
@@ -193,6 +207,7 @@ final class Daemon {
     isDraining = true
     administration.setDraining()
     Self.say("fairleadd: draining (\(why)): \(Self.count(node.downstreamConnectionCount, "connection")) open")
+    signOfLife.end()
     node.drain()
     let limit = node.configuration.node.drainTimeout.components
     let nanoseconds =
