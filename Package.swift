@@ -72,7 +72,7 @@ let package = Package(
 
     // Floor 6: steering.
     module("Admin", ["Base", "CFairlead", "HTTP", "Telemetry"]),
-    module("AdminClient", ["Base", "Telemetry"]),
+    module("AdminClient", ["Base", "Telemetry", "Capture"]),
 
     // Floor 7: the two programs.
     .executableTarget(
@@ -82,7 +82,7 @@ let package = Package(
       ],
       swiftSettings: strict),
     .executableTarget(
-      name: "fairlead", dependencies: ["Base", "Configuration", "AdminClient"], swiftSettings: strict),
+      name: "fairlead", dependencies: ["Base", "Configuration", "Capture", "AdminClient"], swiftSettings: strict),
 
     // Tests.
     .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: strict),
@@ -94,7 +94,7 @@ let package = Package(
     tests("ConfigurationTests", ["Configuration", "Policy", "Base"]),
     tests("CaptureTests", ["Capture", "Base", "CFairlead"]),
     tests("ProxyTests", ["Proxy", "Configuration", "Policy", "HTTP", "Telemetry", "EventLoop", "Base"]),
-    tests("AdminTests", ["Admin", "AdminClient", "Telemetry", "Base"]),
+    tests("AdminTests", ["Admin", "AdminClient", "Capture", "Telemetry", "Base"]),
     .testTarget(
       name: "IntegrationTests", dependencies: ["TestSupport"], exclude: ["Preload"], swiftSettings: strict),
   ]

@@ -28,6 +28,16 @@ enum CommandCatalog {
       name: "logging", summary: "show or set the log level: error, warning, info, debug, trace", operands: "[LEVEL]",
       operandCount: 0...1),
     CommandSpecification(
+      name: "capture", summary: "lead this host's connections to the proxy: show how, do it, undo it",
+      operands: "plan|apply|remove|status|confirm", operandCount: 1...1,
+      options: [
+        .init(name: "--config", value: "FILE", help: "the configuration (\(defaultConfiguration))"),
+        .init(
+          name: "--confirm", value: "DURATION",
+          help: "apply: roll back after this time unless 'capture confirm' is run"),
+        .init(name: "--state", value: "DIRECTORY", help: "where to keep what was there before (/run/fairlead-capture)"),
+      ]),
+    CommandSpecification(
       name: "validate", summary: "check a configuration file without a daemon; ends with 78 when it is refused",
       operands: "FILE", operandCount: 1...1),
     CommandSpecification(name: "version", summary: "this program's version and the daemon's"),
@@ -37,7 +47,7 @@ enum CommandCatalog {
     later("names", "how a name is delegated"), later("routes", "the routing rules"),
     later("top", "the busiest routes, live"),
     later("tap", "watch requests as they pass"), later("reload", "read the configuration again"),
-    later("capture", "set up traffic capture"), later("completion", "shell completion"),
+    later("completion", "shell completion"),
   ]
 
   /// The text of `fairlead help`.

@@ -50,15 +50,20 @@ public enum ExitCode {
 public struct CommandLineTool: Sendable {
   let console: Console
   let build: BuildInformation
+  let prepareCapture: @Sendable (_ file: String) -> CapturePreparation
   private let validate: @Sendable (_ file: String, Console) -> Int32
 
-  /// - Parameter validate: checks a configuration file, prints what is wrong, and returns the exit code.
+  /// - Parameters:
+  ///   - prepareCapture: reads a configuration file for what it says about capture.
+  ///   - validate: checks a configuration file, prints what is wrong, and returns the exit code.
   public init(
     console: Console, build: BuildInformation = BuildInformation(),
+    prepareCapture: @escaping @Sendable (_ file: String) -> CapturePreparation,
     validate: @escaping @Sendable (_ file: String, Console) -> Int32
   ) {
     self.console = console
     self.build = build
+    self.prepareCapture = prepareCapture
     self.validate = validate
   }
 
@@ -93,6 +98,7 @@ public struct CommandLineTool: Sendable {
     case "config": console.output(try daemon.get("/config").text + "\n")
     case "drain": return try drain(invocation, daemon)
     case "logging": try logging(invocation, daemon)
+    case "capture": return capture(invocation)
     case "validate": return validate(invocation.operands.first ?? "", console)
     case "version": try version(invocation, daemon)
     case "help": return help(invocation.operands.first, asked: true)

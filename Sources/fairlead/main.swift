@@ -7,9 +7,8 @@ import Glibc
 
 /// As `fairleadd --validate FILE`: the file, and the fragments in `conf.d` beside it.
 @Sendable func validate(_ file: String, _ console: Console) -> Int32 {
-  let directory = file.lastIndex(of: "/").map { String(file[...$0]) } ?? ""
   do throws(Diagnostics) {
-    let configuration = try Configuration.load(path: file, fragments: directory + "conf.d")
+    let configuration = try Configuration.load(path: file, fragments: fragments(beside: file))
     let listeners = counted(configuration.listeners.count, "listener")
     let services = counted(configuration.discovery.reduce(0) { $0 + $1.services.count }, "service")
     console.output("\(file): ok (\(listeners), \(services))\n")
@@ -20,6 +19,11 @@ import Glibc
   }
 }
 
+@Sendable func fragments(beside file: String) -> String {
+  (file.lastIndex(of: "/").map { String(file[...$0]) } ?? "") + "conf.d"
+}
+
 @Sendable func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
 
-exit(CommandLineTool(console: .standard(), validate: validate).run(Array(CommandLine.arguments.dropFirst())))
+let tool = CommandLineTool(console: .standard(), prepareCapture: prepareCapture, validate: validate)
+exit(tool.run(Array(CommandLine.arguments.dropFirst())))

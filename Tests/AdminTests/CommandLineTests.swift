@@ -67,7 +67,7 @@ import class TestSupport.TemporaryDirectory
   @Test(
     "commands of later versions say so",
     arguments: [
-      "check", "explain", "names", "routes", "top", "tap", "reload", "capture", "completion",
+      "check", "explain", "names", "routes", "top", "tap", "reload", "completion",
     ])
   func laterCommands(name: String) {
     let run = Run([name, "--whatever", "x"])
@@ -408,7 +408,8 @@ private struct Run {
         caught.text.withLock { $0.output += text }
         watching(text)
       }, errors: { text in caught.text.withLock { $0.errors += text } })
-    let tool = CommandLineTool(console: console) { file, console in
+    let prepareCapture: @Sendable (String) -> CapturePreparation = { file in .refused("refused \(file)\n", code: 78) }
+    let tool = CommandLineTool(console: console, prepareCapture: prepareCapture) { file, console in
       console.output("validating \(file)\n")
       return ExitCode.configuration
     }
