@@ -72,7 +72,7 @@ let package = Package(
 
     // Floor 6: steering.
     module("Admin", ["Base", "CFairlead", "HTTP", "Telemetry"]),
-    module("AdminClient", ["Base", "Telemetry", "Capture"]),
+    module("AdminClient", ["Base", "CFairlead", "Telemetry", "Capture"]),
 
     // Floor 7: the two programs.
     .executableTarget(

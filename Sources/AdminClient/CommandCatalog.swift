@@ -38,12 +38,18 @@ enum CommandCatalog {
         .init(name: "--state", value: "DIRECTORY", help: "where to keep what was there before (/run/fairlead-capture)"),
       ]),
     CommandSpecification(
+      name: "check", summary: "is this node set up well? ends with 1 when something fails",
+      options: [
+        .init(name: "--config", value: "FILE", help: "the configuration (\(defaultConfiguration))"),
+        .init(name: "--state", value: "DIRECTORY", help: "as of 'fairlead capture' (/run/fairlead-capture)"),
+      ]),
+    CommandSpecification(
       name: "validate", summary: "check a configuration file without a daemon; ends with 78 when it is refused",
       operands: "FILE", operandCount: 1...1),
     CommandSpecification(name: "version", summary: "this program's version and the daemon's"),
     CommandSpecification(
       name: "help", summary: "this text, or a command's", operands: "[COMMAND]", operandCount: 0...1),
-    later("check", "is this node set up well?"), later("explain", "what would happen to a request, and why"),
+    later("explain", "what would happen to a request, and why"),
     later("names", "how a name is delegated"), later("routes", "the routing rules"),
     later("top", "the busiest routes, live"),
     later("tap", "watch requests as they pass"), later("reload", "read the configuration again"),

@@ -99,6 +99,7 @@ public struct CommandLineTool: Sendable {
     case "drain": return try drain(invocation, daemon)
     case "logging": try logging(invocation, daemon)
     case "capture": return capture(invocation)
+    case "check": return check(invocation, daemon)
     case "validate": return validate(invocation.operands.first ?? "", console)
     case "version": try version(invocation, daemon)
     case "help": return help(invocation.operands.first, asked: true)

@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <sys/timex.h>
 #include <unistd.h>
 
 int fl_pin_current_thread(int cpu) {
@@ -189,6 +190,12 @@ int fl_is_local_address(const struct sockaddr *address, socklen_t length) {
   int is_local = bind(fd, (struct sockaddr *)&copy, length) == 0;
   close(fd);
   return is_local;
+}
+
+int fl_clock_is_synchronised(void) {
+  struct timex clock = {0};
+  int state = adjtimex(&clock);
+  return state >= 0 && state != TIME_ERROR;
 }
 
 int fl_memory_file(void) { return memfd_create("fairlead", MFD_CLOEXEC); }

@@ -8,6 +8,7 @@ enum Invocation {
   case run(file: String)
   case straight(listen: SocketAddress, to: [Configuration.Endpoint], adminSocket: String?, shards: Configuration.Shards)
   case validate(file: String)
+  case probe
   case version
   case help
 }
@@ -22,7 +23,7 @@ enum Arguments {
     usage: fairleadd --config FILE
            fairleadd --listen ADDRESS --to ADDRESS[,ADDRESS ...] [--admin-socket PATH|none] [--shards N]
            fairleadd --validate FILE
-           fairleadd --version | --help
+           fairleadd --probe | --version | --help
 
       --config FILE         run with this configuration (see fairlead.yaml; /etc/fairlead/fairlead.yaml by custom)
       --listen ADDRESS      run without a file: listen here (127.0.0.1:4140, [::1]:4140, :4140, unix:/path) ...
@@ -30,6 +31,7 @@ enum Arguments {
       --admin-socket PATH   where 'fairlead' finds this daemon (default /run/fairlead/admin.sock; none for no socket)
       --shards N            event-loop threads (default: one for each core)
       --validate FILE       check a configuration and print everything that is wrong with it
+      --probe               try what this kernel's io_uring can do, and print what is missing
 
     exit codes: 0 well, 1 failure, 2 wrong usage, 78 a configuration that is refused
     """
@@ -40,6 +42,7 @@ enum Arguments {
     while let argument = rest.popFirst() {
       switch argument {
       case "--version": return .version
+      case "--probe": return .probe
       case "--help", "-h": return .help
       default: break
       }

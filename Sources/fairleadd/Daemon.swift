@@ -34,6 +34,7 @@ final class Daemon {
         print(Arguments.usage)
         return 0
       case .validate(let file): return validate(file)
+      case .probe: return probe()
       case .run(let file): return run(file)
       case .straight(let listen, let to, let socket, let shards):
         return run("command line") { () throws(Diagnostics) in
@@ -63,6 +64,18 @@ final class Daemon {
     } catch {
       say(error.render(), terminator: "")
       return exitConfiguration
+    }
+  }
+
+  private static func probe() -> Int32 {
+    switch RingProbe.run() {
+    case .success(let found):
+      for line in found.degraded { print("degraded: \(line)") }
+      if found.degraded.isEmpty { print("io_uring: everything that is needed") }
+      return 0
+    case .failure(let refusal):
+      say("fairleadd: \(refusal)")
+      return 1
     }
   }
 

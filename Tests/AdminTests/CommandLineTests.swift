@@ -67,7 +67,7 @@ import class TestSupport.TemporaryDirectory
   @Test(
     "commands of later versions say so",
     arguments: [
-      "check", "explain", "names", "routes", "top", "tap", "reload", "completion",
+      "explain", "names", "routes", "top", "tap", "reload", "completion",
     ])
   func laterCommands(name: String) {
     let run = Run([name, "--whatever", "x"])

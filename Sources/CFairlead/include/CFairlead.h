@@ -85,6 +85,9 @@ int fl_is_local_address(const struct sockaddr *address, socklen_t length);
 /// Fills `buffer` from the kernel's random source (getrandom). Returns 0, or an errno value.
 int fl_random(void *buffer, size_t length);
 
+/// Whether something keeps the time of day right, as the kernel knows it.
+int fl_clock_is_synchronised(void);
+
 /// A new file in memory only (closed on exec), or -1.
 int fl_memory_file(void);
 
