@@ -58,6 +58,8 @@ struct ShardService {
   /// Where weights differ.
   let weights: WeightTable?
   let ewma: PeakEWMA
+  /// Idle connections to all its endpoints.
+  var idleCount: UInt32 = 0
   /// Exchanges waiting for a connection, first come first served, linked by `Exchange.nextPending`.
   var pendingHead: UInt32 = noSlot
   var pendingTail: UInt32 = noSlot

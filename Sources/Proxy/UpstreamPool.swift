@@ -77,15 +77,17 @@ extension Shard {
     let source = source(of: exchange)
     let isStream = exchange.pointee.flags.contains(.stream)
     if !isStream, let idle = takeIdle(service, endpoint, source) { return .connection(idle) }
-    if service.pointee.shared.pointee.connections.tryAdd(limit: service.pointee.policy.connectionLimit) {
-      if let connection = open(service, exchange.pointee.service, endpoint, source) { return .connection(connection) }
-      service.pointee.shared.pointee.connections.subtract()
-      return .failed(.noDescriptor)
-    }
+    if let opened = openWithinLimit(service, exchange.pointee.service, endpoint, source) { return opened }
     if !isStream, exchange.pointee.pinned == noSlot {
       for other in 0..<UInt32(service.pointee.endpointCount) {
         if let idle = takeIdle(service, other, source) { return .connection(idle) }
       }
+    }
+    // What is idle now cannot serve this exchange: its place can.
+    if closeIdleConnection(of: exchange.pointee.service),
+      let opened = openWithinLimit(service, exchange.pointee.service, endpoint, source)
+    {
+      return opened
     }
     guard service.pointee.shared.pointee.pending.tryAdd(limit: service.pointee.policy.pendingLimit) else {
       return .failed(.tooManyConnections)
@@ -96,13 +98,34 @@ extension Shard {
     return .wait
   }
 
+  /// A new connection, or why it cannot be had; nil at the service's limit.
+  private func openWithinLimit(
+    _ service: UnsafeMutablePointer<ShardService>, _ serviceIndex: UInt32, _ endpoint: UInt32, _ source: PeerAddress
+  ) -> Acquisition? {
+    guard service.pointee.shared.pointee.connections.tryAdd(limit: service.pointee.policy.connectionLimit) else {
+      return nil
+    }
+    if let connection = open(service, serviceIndex, endpoint, source) { return .connection(connection) }
+    service.pointee.shared.pointee.connections.subtract()
+    return .failed(.noDescriptor)
+  }
+
+  /// Closes one of the service's idle connections. False when it has none on this shard.
+  private func closeIdleConnection(of serviceIndex: UInt32) -> Bool {
+    let service = services.service(serviceIndex)
+    guard service.pointee.idleCount > 0 else { return false }
+    let slots = serviceIndex == snapshot.originalService ? Int(destinations?.count ?? 0) : service.pointee.endpointCount
+    for endpoint in 0..<slots where service.pointee.endpoints[endpoint].idleHead != noSlot {
+      close(connections.pointer(service.pointee.endpoints[endpoint].idleHead))
+      return true
+    }
+    return false
+  }
+
   /// Another shard needs a connection of this service: gives up an idle one, if there is any.
   func freeIdleConnection(of serviceIndex: UInt32) {
     let service = services.service(serviceIndex)
-    for endpoint in 0..<service.pointee.endpointCount where service.pointee.endpoints[endpoint].idleHead != noSlot {
-      close(connections.pointer(service.pointee.endpoints[endpoint].idleHead))
-      return
-    }
+    if closeIdleConnection(of: serviceIndex) { return }
     // A place may have come free just before the other shard began to wait, when there was nobody to tell.
     if service.pointee.shared.pointee.connections.value < service.pointee.policy.connectionLimit {
       node.broadcast(.connectionFreed(service: serviceIndex), from: index)
@@ -242,6 +265,11 @@ extension Shard {
       attach(exchange, connection)
       return
     }
+    if service.pointee.shared.pointee.pending.value > 0 {
+      // The same on another shard, which has asked once and been told that there was nothing idle.
+      close(connection)
+      return
+    }
     let pool = service.pointee.endpoints + Int(connection.pointee.endpoint)
     connection.pointee.next = pool.pointee.idleHead
     connection.pointee.previous = noSlot
@@ -250,6 +278,7 @@ extension Shard {
     }
     pool.pointee.idleHead = connection.pointee.index
     pool.pointee.idleCount &+= 1
+    service.pointee.idleCount &+= 1
     connection.pointee.flags.insert(.pooled)
     connectionTimers.schedule(
       connection.pointee.index, deadline: deadline(after: service.pointee.policy.idleTimeoutNanoseconds))
@@ -263,6 +292,7 @@ extension Shard {
 
   private func leavePool(_ connection: ConnectionPointer, _ pool: UnsafeMutablePointer<ShardEndpoint>) {
     connection.pointee.flags.remove(.pooled)
+    services.service(connection.pointee.origin).pointee.idleCount &-= 1
     let (previous, next) = (connection.pointee.previous, connection.pointee.next)
     if previous == noSlot {
       pool.pointee.idleHead = next

@@ -1,0 +1,70 @@
+// Regressions in captured traffic and in what it shares with other traffic: places of connections, clients that say nothing,
+// endpoints on the node itself. Each test names the bug it was written for.
+
+import TestSupport
+import Testing
+
+@Suite("Regressions: captured traffic", needsDaemon, needsNetworks)
+struct CaptureRegressionTests {
+  // Bug: with all places taken by idle connections to other destinations, a request waited until its time was over.
+  @Test("an idle connection to one destination gives its place to another destination")
+  func placesOfDestinations() throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    try network.run(.server, ["ip", "route", "add", "local", "10.50.0.0/24", "dev", "lo"]).expectSuccess()
+    try network.run(.node, ["ip", "route", "add", "10.50.0.0/24", "via", "10.9.0.2"]).expectSuccess()
+    try network.redirectLocal()
+    try network.withProxy(network.captureConfiguration(limits: "connections: 3")) { (proxy) throws in
+      for number in 1...5 {
+        #expect(try network.client(.node, "get", "10.50.0.\(number)", "8080", "other") == "200 10.9.0.1 other /")
+      }
+      #expect(try network.client(.node, "echo", "10.50.0.9", "7777", "\u{1}x") == "\u{1}x")
+      #expect(try proxy.admin.value("fairlead_pending_requests") == 0)
+    }
+  }
+
+  // Bug: the same for a stream, which can never use an idle connection of its own service.
+  @Test("a stream takes the place of its service's idle connection, and passes over endpoints that refuse")
+  func placesOfStreams() throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    try network.redirectLocal()
+    let configuration =
+      network.captureConfiguration("services: [{ name: /svc/web, limits: { connections: 1 } }]")
+      .replacing("discovery:", with: "  - { name: plain, address: \":4142\", protocol: tcp, to: /svc/web }\ndiscovery:")
+      .replacing("web: [", with: "web: [\"10.9.0.2:9\", \"10.9.0.2:10\", ")
+    try network.withProxy(configuration) { (proxy) throws in
+      for _ in 0..<3 {
+        #expect(try network.client(.node, "get", "10.9.0.2", "9", "web") == "200 10.9.0.1 web /")
+        #expect(try network.client(.node, "get", "127.0.0.1", "4142", "any") == "200 10.9.0.1 any /")
+      }
+      #expect(try proxy.admin.value("fairlead_streams_total{listener=\"plain\",service=\"web\"}") == 3)
+    }
+  }
+}
+
+@Suite("Regressions: places of connections", needsDaemon)
+struct PlaceRegressionTests {
+  // Bug: a connection that came free on one shard was kept idle there while a request waited for its place on another.
+  @Test("a request that waits on one shard gets the place of a connection that comes free on another")
+  func placesOfShards() throws {
+    let mayAnswer = Gate()
+    let upstream = try ScriptedUpstream(
+      Script { connection in
+        while let request = try connection.readRequest() {
+          guard mayAnswer.wait() else { return }
+          try connection.respond(to: request, body: "ok")
+        }
+      })
+    var options = FairleadOptions(upstream)
+    options.shards = 2
+    options.policy = ["limits": "{ connections: 1 }"]
+    try withFairlead(options, upstreams: [upstream]) { daemon in
+      let clients = try (0..<12).map { _ in try daemon.connect() }
+      for client in clients { try client.send("GET / HTTP/1.1\r\nhost: web\r\n\r\n") }
+      #expect(try eventually { try daemon.admin.value("fairlead_pending_requests") == 11 })
+      mayAnswer.open()
+      for client in clients { #expect(try client.readResponse().status == 200) }
+    }
+  }
+}
