@@ -188,7 +188,7 @@ extension Shard {
     }
     fl_prepare_stream(descriptor)
     if upstreamMark != 0 { _ = fl_set_mark(descriptor, upstreamMark) }
-    if !source.isNone { speak(from: source, descriptor, address.pointee.family) }
+    if !source.isNone { speak(from: source, descriptor, to: address) }
     let connection = connections.pointer(index)
     connection.initialize(
       to: Connection(
@@ -210,11 +210,16 @@ extension Shard {
   }
 
   /// Binds an upstream socket to a client's address, so that the endpoint sees that. Where it cannot be (the endpoint has
-  /// another family, or the kernel refuses), the connection is made from our own address and counted.
-  private func speak(from source: PeerAddress, _ descriptor: Int32, _ family: Int32) {
-    let address = EndpointSocketAddress(source)
-    fl_bind_address_only(descriptor)
-    if address.family == family, fl_set_transparent(descriptor, family) == 0, address.bind(descriptor) { return }
+  /// another family, or the kernel refuses), the connection is made from our own address and counted. So is one to an
+  /// endpoint of this host: its answer would leave for the client itself, past us.
+  private func speak(
+    from source: PeerAddress, _ descriptor: Int32, to endpoint: UnsafeMutablePointer<EndpointSocketAddress>
+  ) {
+    let (address, family) = (EndpointSocketAddress(source), endpoint.pointee.family)
+    if address.family == family, !endpoint.pointee.isLocal, fl_set_transparent(descriptor, family) == 0 {
+      fl_bind_address_only(descriptor)
+      if address.bind(descriptor) { return }
+    }
     statistics.sourcesNotKept.add(1)
   }
 

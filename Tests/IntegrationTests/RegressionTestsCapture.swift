@@ -41,6 +41,21 @@ struct CaptureRegressionTests {
       #expect(try proxy.admin.value("fairlead_streams_total{listener=\"plain\",service=\"web\"}") == 3)
     }
   }
+
+  // Bug: the endpoint answered to the client itself, past the proxy: a time-out.
+  @Test("TPROXY: an endpoint on the node is spoken to from the node's own address", arguments: Family.allCases)
+  func endpointOnNode(_ family: Family) throws {
+    let network = try TestNetwork()
+    try network.startServer(on: .node)
+    try network.transparent()
+    let configuration = network.captureConfiguration()
+      .replacing("web: [", with: "near: [\"10.9.0.1:8080\"], near6: [\"[fd09::1]:8080\"], web: [")
+    try network.withProxy(configuration) { (proxy) throws in
+      let name = family == .v4 ? "near" : "near6"
+      #expect(try network.client(.client, "get", family.server, "9", name) == "200 \(family.node) \(name) /")
+      #expect(try proxy.admin.value("fairlead_sources_not_kept_total") == 1)
+    }
+  }
 }
 
 @Suite("Regressions: places of connections", needsDaemon)
