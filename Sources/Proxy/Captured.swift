@@ -136,18 +136,13 @@ extension Shard {
       appendToAssembly(connection, UnsafeRawBufferPointer(start: bytes, count: count), limit: limits.head.headerBytes)
     else {
       // More than any request line has, and no end of a line: not HTTP/1.
-      releaseGathered(connection)
-      beginStream(connection)
+      detectionEnded(connection)
       return 0
     }
     switch ProtocolDetection.detect(assembled(connection)) {
     case .undecided: return count
-    case .http1:
-      releaseGathered(connection)
-      becomeHTTP1(connection)
-    case .opaque:
-      releaseGathered(connection)
-      beginStream(connection)
+    case .http1: if releaseGathered(connection) { becomeHTTP1(connection) }
+    case .opaque: detectionEnded(connection)
     }
     connection.pointee.flags.insert(.detected)
     return count
@@ -161,19 +156,19 @@ extension Shard {
 
   /// The time for the first bytes is over, or the client has ended before they told anything: carried as it is.
   func detectionEnded(_ connection: ConnectionPointer) {
-    releaseGathered(connection)
-    beginStream(connection)
+    if releaseGathered(connection) { beginStream(connection) }
   }
 
-  /// The bytes that detection had gathered are input again, in front of all that follows.
-  private func releaseGathered(_ connection: ConnectionPointer) {
-    guard let chunk = Chunk(address: connection.pointee.codec.assembly) else { return }
+  /// The bytes that detection had gathered are input again, in front of all that follows. False when that cannot be and the
+  /// connection has been closed.
+  private func releaseGathered(_ connection: ConnectionPointer) -> Bool {
+    guard let chunk = Chunk(address: connection.pointee.codec.assembly) else { return true }
     let count = Int(connection.pointee.codec.assembledCount)
     connection.pointee.codec.assembly = 0
     connection.pointee.codec.assembledCount = 0
-    if !segments.append(&connection.pointee.input, chunk.bytes, count, owner: BufferOwner(chunk: chunk)) {
-      close(connection, abort: true)
-    }
+    if segments.append(&connection.pointee.input, chunk.bytes, count, owner: BufferOwner(chunk: chunk)) { return true }
+    close(connection, abort: true)
+    return false
   }
 
   var detectTimeoutNanoseconds: UInt64 { snapshot.configuration.capture.detectTimeout.wholeNanoseconds }

@@ -411,7 +411,8 @@ extension Shard {
       let upstream = connections.pointer(exchange.pointee.upstream)
       exchange.pointee.upstream = noSlot
       upstream.pointee.exchange = noSlot
-      close(upstream)
+      // Half a stream must not look like the whole to an endpoint either.
+      close(upstream, abort: exchange.pointee.flags.contains(.tunnel))
     }
     segments.releaseAll(&exchange.pointee.request)
     segments.releaseAll(&exchange.pointee.replay)

@@ -144,7 +144,12 @@ extension Shard {
       let slot = destinations.nextCandidate()
       let endpoint = service.pointee.endpoints + Int(slot)
       if destinations.isPinned(slot) || endpoint.pointee.openCount > endpoint.pointee.idleCount { continue }
+      // A connection that closes lets an exchange go on that waits for its place, and its failure another: none of them
+      // may have this slot meanwhile, and one that has found its address there keeps it.
+      destinations.pin(slot)
       while endpoint.pointee.idleHead != noSlot { close(connections.pointer(endpoint.pointee.idleHead)) }
+      destinations.unpin(slot)
+      if destinations.isPinned(slot) || endpoint.pointee.openCount > 0 { continue }
       destinations.withdraw(slot)
       return slot
     }

@@ -140,7 +140,14 @@ extension Shard {
     let upstream = connections.pointer(exchange.pointee.upstream)
     detachTunnel(exchange)
     close(downstream)
-    close(upstream)
+    close(upstream, abort: upstream.pointee.unsentByteCount > 0)
+  }
+
+  /// The upstream of a tunnel was closed for want of means: what is left is no tunnel.
+  func tunnelLostUpstream(_ exchange: ExchangePointer) {
+    let downstream = connections.pointer(exchange.pointee.downstream)
+    finish(exchange)
+    close(downstream, abort: true)
   }
 
   private func detachTunnel(_ exchange: ExchangePointer) {

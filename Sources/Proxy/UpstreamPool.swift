@@ -320,8 +320,10 @@ extension Shard {
     statistics.upstreamConnections.add(-1)
     service.pointee.shared.pointee.connections.subtract()
     if connection.pointee.exchange != noSlot {
-      exchanges.pointer(connection.pointee.exchange).pointee.upstream = noSlot
+      let exchange = exchanges.pointer(connection.pointee.exchange)
+      exchange.pointee.upstream = noSlot
       connection.pointee.exchange = noSlot
+      if exchange.pointee.flags.contains(.tunnel) { tunnelLostUpstream(exchange) }
     }
     // The place that came free is for the first that waits, here or on another shard.
     if service.pointee.pendingHead != noSlot {
