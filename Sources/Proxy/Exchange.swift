@@ -297,7 +297,7 @@ extension Shard {
     // A pooled connection that went stale says nothing about the endpoint; a new one will.
     if verdict != .safe(.staleConnection) { observeAttempt(exchange, status: nil) }
     exchange.pointee.failedEndpoint = exchange.pointee.endpoint
-    guard Int(exchange.pointee.attempts) < attemptLimit(exchange, verdict),
+    guard Int(exchange.pointee.attempts) < attemptLimit(exchange, error, verdict),
       isRepeatable(exchange), takeBackRequest(exchange)
     else {
       fail(exchange, error)
@@ -314,11 +314,12 @@ extension Shard {
 
   /// How many attempts a request may have: one where repeating is not safe; three where the endpoint may have worked on it,
   /// for a request that kills its endpoint must not kill them all; else enough to find one that lives. An original destination
-  /// is one endpoint: what it refuses once, it refuses; of its idle connections several may have gone stale.
-  private func attemptLimit(_ exchange: ExchangePointer, _ verdict: RetryVerdict) -> Int {
+  /// is one endpoint: what it refuses once, it refuses; but the packet that asks may have been lost, which takes as long to
+  /// repair as a connect may take; and of its idle connections several may have gone stale.
+  private func attemptLimit(_ exchange: ExchangePointer, _ error: ProxyError, _ verdict: RetryVerdict) -> Int {
     switch verdict {
     case .unsafe: 1
-    case .safe(.neverSent) where exchange.pointee.pinned != noSlot: 1
+    case .safe(.neverSent) where exchange.pointee.pinned != noSlot: error == .connectTimeout ? 3 : 1
     case .safe(.staleConnection) where exchange.pointee.pinned != noSlot: 4
     case .safe(.idempotent): 3
     case .safe(.neverSent), .safe(.staleConnection):
