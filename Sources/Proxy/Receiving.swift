@@ -195,8 +195,8 @@ extension Shard {
     case (.http1, .downstream): downstreamFinished(connection)
     case (.http1, .upstream): upstreamFinished(connection)
     case (.tunnel, _): tunnelFinished(connection)
-    case (.undetected, _):
-      if connection.pointee.codec.assembly == 0 { close(connection) } else { detectionEnded(connection) }
+    // Also without a byte: a client may end its side at once and wait for what the server has to say.
+    case (.undetected, _): detectionEnded(connection)
     }
   }
 

@@ -6,6 +6,18 @@ import Testing
 
 @Suite("Regressions: captured traffic", needsDaemon, needsNetworks)
 struct CaptureRegressionTests {
+  // Bug: the connection was closed, as one nobody had used.
+  @Test("a client that ends its side without a byte still hears a server that speaks first", arguments: Family.allCases)
+  func silentClient(_ family: Family) throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    try network.redirectLocal()
+    let configuration = network.captureConfiguration().replacing("[7025]", with: "[]")
+    try network.withProxy(configuration) { (_) throws in
+      #expect(try network.client(.node, "silent", family.server, "7025") == "['220', 'hello', 'bye']")
+    }
+  }
+
   // Bug: with all places taken by idle connections to other destinations, a request waited until its time was over.
   @Test("an idle connection to one destination gives its place to another destination")
   func placesOfDestinations() throws {

@@ -278,6 +278,14 @@ private let peerScript = #"""
       time.sleep(float(hold))
       print(good)
 
+  def silent(host, port):
+      # Ends its side without a byte and waits for what the server has to say.
+      with connect(host, port) as peer:
+          peer.shutdown(socket.SHUT_WR)
+          got = b""
+          while data := peer.recv(100): got += data
+          print(got.decode().split())
+
   def hold(host, port):
       # One stream that echoes a line of standard input at a time, until it breaks.
       with connect(host, port) as peer:
