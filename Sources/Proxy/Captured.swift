@@ -132,6 +132,8 @@ extension Shard {
       case .undecided: break
       }
     }
+    let isDecidable = ProtocolDetection.canDecide(
+      UnsafeRawBufferPointer(start: bytes, count: count), after: Int(connection.pointee.codec.assembledCount))
     guard
       appendToAssembly(connection, UnsafeRawBufferPointer(start: bytes, count: count), limit: limits.head.headerBytes)
     else {
@@ -139,6 +141,7 @@ extension Shard {
       detectionEnded(connection)
       return 0
     }
+    guard isDecidable else { return count }
     switch ProtocolDetection.detect(assembled(connection)) {
     case .undecided: return count
     case .http1: if releaseGathered(connection) { becomeHTTP1(connection) }

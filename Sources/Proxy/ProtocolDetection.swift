@@ -29,6 +29,12 @@ enum ProtocolDetection: Equatable {
     return endsInVersion(bytes[position..<end]) ? .http1 : .opaque
   }
 
+  /// Whether bytes that follow `count` undecided ones can tell more. Once the method and the start of the target are there,
+  /// only the end of the line can: a client that sends a long line byte by byte must not have all of it read each time.
+  static func canDecide(_ bytes: UnsafeRawBufferPointer, after count: Int) -> Bool {
+    count < longestMethod + 2 || bytes.contains(newline)
+  }
+
   private static func endsInVersion(_ line: Slice<UnsafeRawBufferPointer>) -> Bool {
     var line = line
     if line.last == UInt8(ascii: "\r") { line = line.dropLast() }

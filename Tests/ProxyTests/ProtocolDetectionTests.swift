@@ -45,6 +45,20 @@ struct ProtocolDetectionTests {
       #expect(detect(String(text.prefix(known))) == .http1)
     }
   }
+
+  // Bug: a line sent byte by byte was read again from its start with every byte.
+  @Test("within a long line only its end can tell more")
+  func longLine() {
+    let line = [UInt8]("REPORT /".utf8) + [UInt8](repeating: 120, count: 100)
+    for count in 1...line.count {
+      let isNeeded = detect(Array(line[..<count])) != detect(Array(line[..<(count - 1)]))
+      let more = [line[count - 1]].withUnsafeBytes { ProtocolDetection.canDecide($0, after: count - 1) }
+      #expect(more || !isNeeded, "byte \(count)")
+      #expect(more == (count < 27))
+    }
+    #expect(
+      [10].withUnsafeBytes { ProtocolDetection.canDecide(UnsafeRawBufferPointer(rebasing: $0[..<1]), after: 100) })
+  }
 }
 
 extension String {
