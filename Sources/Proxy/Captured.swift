@@ -60,6 +60,7 @@ extension Shard {
       connection.pointee.wire = .undetected
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: detectTimeoutNanoseconds))
     case .detect, .http1:
+      if isKnown { statistics.countCaptured(listener: Int(connection.pointee.origin), isHTTP: true) }
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.headerTimeoutNanoseconds))
     }
     armReceive(connection)

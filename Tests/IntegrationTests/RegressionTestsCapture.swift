@@ -86,6 +86,21 @@ struct CaptureRegressionTests {
       #expect(client.standardOutput == "again\n")
     }
   }
+
+  // Bug: only connections that detection had looked at were counted.
+  @Test("captured connections of a listener that knows its protocol are counted as well")
+  func countedWithoutDetection() throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    try network.redirectLocal()
+    let configuration = network.captureConfiguration()
+      .replacing("capture: redirect,", with: "capture: redirect, protocol: http1,")
+    try network.withProxy(configuration) { (proxy) throws in
+      #expect(try network.client(.node, "get", "10.9.0.2", "8080", "other") == "200 10.9.0.1 other /")
+      #expect(
+        try proxy.admin.value("fairlead_captured_connections_total{listener=\"outbound\",protocol=\"http1\"}") == 1)
+    }
+  }
 }
 
 @Suite("Regressions: places of connections", needsDaemon)
