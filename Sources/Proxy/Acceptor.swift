@@ -46,6 +46,7 @@ extension Shard {
     } else if completion.result != -ECANCELED {
       // Out of descriptors or memory: connections wait in the kernel's queue until the next try.
       statistics.acceptFailures.add(1)
+      state.pointee.lacksDescriptors = true
     }
     if completion.hasMore { return }
     if state.pointee.isDraining {

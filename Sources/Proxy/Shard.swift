@@ -27,6 +27,8 @@ struct ShardState {
   var acceptsInFlight = 0
   /// When to try to accept again after a shortage.
   var acceptRetryAt: MonotonicInstant?
+  /// A descriptor was refused in this turn.
+  var lacksDescriptors = false
   var isDraining = false
   var isStopping = false
   /// What the wake-up's eventfd is read into.
@@ -249,6 +251,10 @@ final class Shard {
   /// Flushes, closes, and gives buffers back to the kernel. Flushing can close and closing can queue output, so both go
   /// on until nothing is left.
   private func endTurn() {
+    if state.pointee.lacksDescriptors {
+      state.pointee.lacksDescriptors = false
+      giveUpIdleConnections()
+    }
     repeat {
       var position = 0
       while position < state.pointee.dirty.count {

@@ -122,6 +122,14 @@ extension Shard {
     return false
   }
 
+  /// Descriptors have run out: idle connections are what can be done without. A few at a time; whoever needs more asks again.
+  func giveUpIdleConnections() {
+    var left = 16
+    for number in 0..<UInt32(services.count) {
+      while left > 0, closeIdleConnection(of: number) { left -= 1 }
+    }
+  }
+
   /// Another shard needs a connection of this service: gives up an idle one, if there is any.
   func freeIdleConnection(of serviceIndex: UInt32) {
     let service = services.service(serviceIndex)
@@ -180,6 +188,7 @@ extension Shard {
     let descriptor = socket(address.pointee.family, fl_sock_stream | fl_sock_cloexec, 0)
     guard descriptor >= 0 else {
       statistics.descriptorShortages.add(1)
+      state.pointee.lacksDescriptors = true
       return nil
     }
     guard let index = connections.allocate() else {

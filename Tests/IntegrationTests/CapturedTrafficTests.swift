@@ -83,8 +83,9 @@ extension TestNetwork {
   }
 
   /// Runs `body` against a proxy on the node and checks that this gave everything back and ended well.
-  func withProxy(_ configuration: String, _ body: (FairleadProcess) throws -> Void) throws {
-    let proxy = try startProxy(configuration)
+  func withProxy(_ configuration: String, under limits: [String] = [], _ body: (FairleadProcess) throws -> Void) throws
+  {
+    let proxy = try startProxy(configuration, under: limits)
     do {
       try body(proxy)
     } catch {

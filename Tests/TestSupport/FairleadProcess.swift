@@ -29,7 +29,7 @@ public struct FairleadOptions: Sendable {
   /// One service, `web`, served by this upstream.
   public init(_ upstream: ScriptedUpstream) { self.init(web: [upstream.address]) }
 
-  func yaml(in directory: TemporaryDirectory) -> String {
+  public func yaml(in directory: TemporaryDirectory) -> String {
     let services = services.sorted { $0.key < $1.key }.map { name, endpoints in
       "      \(name): [\(endpoints.map { "\"\($0)\"" }.joined(separator: ", "))]"
     }

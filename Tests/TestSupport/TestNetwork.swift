@@ -146,9 +146,11 @@ public final class TestNetwork: Sendable {
   }
 
   /// Starts a proxy on the node. Its admin socket is `admin.sock` in the network's directory.
-  public func startProxy(_ configuration: String) throws -> FairleadProcess {
+  ///
+  /// - Parameter limits: what to put between the node and the proxy, to take something away from it.
+  public func startProxy(_ configuration: String, under limits: [String] = []) throws -> FairleadProcess {
     let file = try directory.write("fairlead.yaml", configuration)
-    return try FairleadProcess(["--config", file], directory: directory, launcher: launcher(.node))
+    return try FairleadProcess(["--config", file], directory: directory, launcher: launcher(.node) + limits)
   }
 }
 
@@ -285,6 +287,17 @@ private let peerScript = #"""
           got = b""
           while data := peer.recv(100): got += data
           print(got.decode().split())
+
+  def crowd(host, port, count):
+      # More streams at once than the proxy has descriptors for; done when one of them was turned away, or all were served.
+      peers = [connect(host, port) for _ in range(int(count))]
+      for peer in peers: peer.sendall(b"\0x")
+      good = 0
+      for peer in peers:
+          peer.settimeout(2)
+          try: good += peer.recv(2) == b"\0x"
+          except OSError: break
+      print("served", good < len(peers))
 
   def hold(host, port):
       # One stream that echoes a line of standard input at a time, until it breaks.
