@@ -108,9 +108,10 @@ final class Daemon {
       say("fairleadd: \(refusal)")
       return 1
     }
-    for line in capabilities.degraded { say("fairleadd: degraded: \(line)") }
+    let degraded = capabilities.degraded + CaptureProbe.degraded(configuration)
+    for line in degraded { say("fairleadd: degraded: \(line)") }
     do {
-      let daemon = try Daemon(configuration, source: source, degraded: capabilities.degraded)
+      let daemon = try Daemon(configuration, source: source, degraded: degraded)
       return daemon.serve()
     } catch {
       say("fairleadd: \(error)")

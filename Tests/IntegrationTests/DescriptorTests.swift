@@ -66,3 +66,30 @@ struct DescriptorTests {
     }
   }
 }
+
+@Suite("Missing capabilities", needsDaemon)
+struct CapabilityTests {
+  @Test("without CAP_NET_ADMIN a capturing listener is degraded, with the remedy, and serves")
+  func unmarked() throws {
+    let directory = try TemporaryDirectory()
+    let file = try directory.write(
+      "fairlead.yaml",
+      """
+      node: { name: test-node, shards: 1 }
+      admin: { socket: \(directory.path("admin.sock")) }
+      listeners: [{ name: outbound, address: "127.0.0.1:0", capture: redirect }]
+      discovery: [{ kind: static, prefix: static, services: {} }]
+      delegations: "/svc => /#/static ;"
+
+      """)
+    // An ordinary user has no capabilities to take away.
+    // The kernel takes CAP_NET_RAW for a mark as well.
+    let taken = "-net_admin,-net_raw"
+    let launcher = geteuid() == 0 ? ["setpriv", "--bounding-set", taken, "--inh-caps", taken] : []
+    let daemon = try FairleadProcess(["--config", file], directory: directory, launcher: launcher)
+    #expect(daemon.child.standardError.contains("degraded: upstream connections cannot carry capture.mark"))
+    let sentences = try daemon.admin.json("/status")["degraded"].elements.compactMap(\.text)
+    #expect(sentences.contains { $0.contains("AmbientCapabilities=CAP_NET_ADMIN") }, "\(sentences)")
+    try daemon.end()
+  }
+}
