@@ -27,11 +27,16 @@ public final class ControlLoop: @unchecked Sendable {
   private var timers: [Timer] = []
   private var nextSerial: UInt64 = 1
   private let posted = Mutex<[@Sendable () -> Void]>([])
+  /// What was posted and is run now. The two change places, so that a thread that posts seldom has to make room.
+  private var taken: [@Sendable () -> Void] = []
+  private static let room = 64
   private let stopping = Atomic<Bool>(false)
   private let wakeUp: WakeUp
 
   /// - Throws: when the kernel has no descriptors left.
   public init() throws(AdminError) {
+    taken.reserveCapacity(Self.room)
+    posted.withLock { $0.reserveCapacity(Self.room) }
     do {
       wakeUp = try WakeUp()
     } catch {
@@ -123,12 +128,9 @@ public final class ControlLoop: @unchecked Sendable {
   }
 
   private func runPosted() {
-    let actions = posted.withLock { actions in
-      let taken = actions
-      actions = []
-      return taken
-    }
-    for action in actions { action() }
+    posted.withLock { swap(&$0, &taken) }
+    for action in taken { action() }
+    taken.removeAll(keepingCapacity: true)
   }
 
   private func takeSerial() -> UInt64 {

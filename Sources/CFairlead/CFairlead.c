@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,11 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/timex.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 int fl_pin_current_thread(int cpu) {
@@ -36,6 +40,8 @@ void fl_name_current_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0
 void fl_block_signals(void) {
   sigset_t all;
   sigfillset(&all);
+  // A watchdog that gives up on this process sends it: blocked, it would wait for the kill that follows.
+  sigdelset(&all, SIGABRT);
   pthread_sigmask(SIG_BLOCK, &all, NULL);
 }
 
@@ -201,3 +207,61 @@ int fl_clock_is_synchronised(void) {
 int fl_memory_file(void) { return memfd_create("fairlead", MFD_CLOEXEC); }
 
 short fl_spawn_new_session(void) { return POSIX_SPAWN_SETSID; }
+
+int fl_notify_socket(void) {
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  struct timeval limit = {.tv_sec = 2};
+  if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  return fd;
+}
+
+int fl_notify(int socket_fd, const char *path, const char *text, size_t length, int passed_fd) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  size_t path_length = strlen(path);
+  if (path_length < 2 || path_length >= sizeof address.sun_path || (path[0] != '/' && path[0] != '@')) return EINVAL;
+  memcpy(address.sun_path, path, path_length);
+  // An abstract name is written with '@' and begins with NUL; it is as long as it is, without a NUL at its end.
+  size_t end = path[0] == '@' ? 0 : 1;
+  if (path[0] == '@') address.sun_path[0] = 0;
+
+  struct iovec bytes = {.iov_base = (void *)text, .iov_len = length};
+  union {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(sizeof(int))];
+  } control;
+  memset(&control, 0, sizeof control);
+  struct msghdr message = {
+      .msg_name = &address,
+      .msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path_length + end),
+      .msg_iov = &bytes,
+      .msg_iovlen = 1,
+  };
+  if (passed_fd >= 0) {
+    message.msg_control = control.space;
+    message.msg_controllen = sizeof control.space;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &passed_fd, sizeof passed_fd);
+  }
+  ssize_t sent;
+  do {
+    sent = sendmsg(socket_fd, &message, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent < 0 ? errno : 0;
+}
+
+int fl_take_passed_fd(int fd) {
+  int status = fcntl(fd, F_GETFL);
+  if (status < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) return -1;
+  if (status & O_NONBLOCK) fcntl(fd, F_SETFL, status & ~O_NONBLOCK);
+  return 0;
+}
+
+int fl_is_listening_stream(int fd) {
+  int type = 0, listening = 0;
+  socklen_t type_length = sizeof type, listening_length = sizeof listening;
+  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) == 0 && type == SOCK_STREAM &&
+         getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &listening_length) == 0 && listening;
+}

@@ -13,12 +13,29 @@ struct ListenerSocket {
   var descriptor: Int32
   /// Its place among the configuration's listeners.
   let listener: UInt32
+  /// Whether it goes on listening when this process has closed it.
+  let keeping: Keeping
   var isArmed = false
+
+  enum Keeping: Sendable {
+    case none
+    /// Kept for the next process by the service manager, and given up when told to.
+    case byKeeper
+    /// Opened by the service manager, whose it stays.
+    case byOwner
+  }
+
+  init(descriptor: Int32, listener: UInt32, keeping: Keeping = .none) {
+    self.descriptor = descriptor
+    self.listener = listener
+    self.keeping = keeping
+  }
 }
 
 extension Shard {
-  /// Before the shard runs.
+  /// Before the shard runs, and no more often than it was made for.
   func addListener(_ listener: ListenerSocket) {
+    precondition(state.pointee.listenerCount < listenerCapacity, "more listening sockets than the shard was made for")
     (listeners + state.pointee.listenerCount).initialize(to: listener)
     state.pointee.listenerCount += 1
   }
@@ -146,15 +163,22 @@ extension Shard {
     }
   }
 
-  /// Closes a listening socket after taking what already waits there: those clients are connected as far as they know, and
-  /// get one answer that says to close.
+  /// Closes a listening socket. Clients that already wait there are connected as far as they know: where the socket lives on,
+  /// the next process answers them; where it does not, they are taken now and get one answer that says to close.
   private func closeListener(_ position: Int) {
     let descriptor = listeners[position].descriptor
     if descriptor < 0 { return }
+    listeners[position].descriptor = -1
+    defer { Glibc.close(descriptor) }
+    switch listeners[position].keeping {
+    case .byOwner: return
+    case .byKeeper where state.pointee.keepsListeners: return
+    case .none, .byKeeper: break
+    }
     while case let pending = fl_accept_pending(descriptor), pending >= 0 {
       admit(pending, listeners[position].listener)
     }
-    Glibc.close(descriptor)
-    listeners[position].descriptor = -1
+    // The keeper has a copy, which must not go on listening until it is let go.
+    if listeners[position].keeping == .byKeeper { shutdown(descriptor, fl_shutdown_both) }
   }
 }

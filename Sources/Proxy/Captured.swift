@@ -61,7 +61,9 @@ extension Shard {
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: detectTimeoutNanoseconds))
     case .detect, .http1:
       if isKnown { statistics.countCaptured(listener: Int(connection.pointee.origin), isHTTP: true) }
-      connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.headerTimeoutNanoseconds))
+      // Taken on the last lap, who has nothing to ask must not hold up the end.
+      let wait = state.pointee.isDraining ? drainGraceNanoseconds : limits.headerTimeoutNanoseconds
+      connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: wait))
     }
     armReceive(connection)
   }

@@ -2,6 +2,7 @@
 // called from anywhere at any time: the connection goes silent, and its slot and descriptor are freed when nothing is in flight.
 
 import Base
+import CFairlead
 import EventLoop
 import Glibc
 
@@ -92,7 +93,7 @@ extension Shard {
     }
     if connection.pointee.flags.contains(.inClosingList) { return false }
     connection.pointee.flags.insert(.inClosingList)
-    if !connection.pointee.flags.contains(.abort) { shutdown(connection.pointee.descriptor, Int32(SHUT_RDWR)) }
+    if !connection.pointee.flags.contains(.abort) { shutdown(connection.pointee.descriptor, fl_shutdown_both) }
     ring.cancelAll(
       on: connection.pointee.descriptor, tag: OperationTag(kind: .cancel, slot: 0, generation: 0))
     return false

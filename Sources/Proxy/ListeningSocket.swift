@@ -28,30 +28,32 @@ enum ListeningSocket {
     _ address: SocketAddress, name: String, isTransparent: Bool = false
   ) throws(NodeError) -> (Int32, SocketAddress) {
     let descriptor = try bind(address, name: name, sharesPort: true)
+    do throws(NodeError) {
+      try prepare(descriptor, address, name: name, isTransparent: isTransparent)
+    } catch {
+      close(descriptor)
+      throw error
+    }
+    guard address.port == 0, let port = boundAddress(descriptor)?.port else { return (descriptor, address) }
+    return (descriptor, address.withPort(port))
+  }
+
+  /// Makes a bound socket listen the way ours do; also one that listens already.
+  static func prepare(
+    _ descriptor: Int32, _ address: SocketAddress, name: String, isTransparent: Bool
+  ) throws(NodeError) {
     if isTransparent {
       var family = AF_INET
       address.withSockaddr { pointer, _ in family = Int32(pointer.pointee.sa_family) }
       let reason = fl_set_transparent(descriptor, family)
       guard reason == 0 else {
-        close(descriptor)
         throw NodeError(
           description: "listener '\(name)' cannot take what TPROXY leads to it (\(String(cString: strerror(reason)))): "
             + "give the daemon CAP_NET_ADMIN (AmbientCapabilities= in its unit), or use capture: redirect")
       }
     }
     fl_prepare_stream(descriptor)
-    guard Glibc.listen(descriptor, backlog) == 0 else {
-      let reason = errno
-      close(descriptor)
-      throw failure(address, name, reason)
-    }
-    var storage = sockaddr_storage()
-    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    withUnsafeMutablePointer(to: &storage) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getsockname(descriptor, $0, &length) }
-    }
-    let port = PeerAddress(storage).port
-    return (descriptor, address.port == nil ? address : address.withPort(port))
+    guard Glibc.listen(descriptor, backlog) == 0 else { throw failure(address, name, errno) }
   }
 
   private static func bind(_ address: SocketAddress, name: String, sharesPort: Bool) throws(NodeError) -> Int32 {

@@ -21,6 +21,8 @@ public final class Node: @unchecked Sendable {
   public let generation: UInt64 = 1
   /// The addresses really bound, in the configuration's order: ports are known even where 0 was asked for.
   public let listenerAddresses: [SocketAddress]
+  /// What there was to say about opening the listeners, a line each.
+  public let listenerNotes: [String]
   /// The CPU of each shard; nil where it is not pinned.
   public let shardCPUs: [Int?]
   let snapshot: Snapshot
@@ -30,41 +32,49 @@ public final class Node: @unchecked Sendable {
   let metrics: NodeMetrics
   /// The control thread's.
   var survey: HostSurvey
+  private let listenerKeeping: [ListenerSocket.Keeping]
+  /// Whether a process may come after this one, for which sockets are kept. The control thread's own.
+  private var keepsListeners = true
 
   /// Opens everything and starts the shards.
   ///
   /// - Parameters:
   ///   - names: the table the access log's writer reads names from.
   ///   - accessRings: one a shard where an access log is written, else none.
+  ///   - keeper: passes listening sockets of an earlier process, and keeps ours for the next one; nil where there is none.
   public static func start(
-    _ configuration: Configuration, shardCount: Int, registry: Registry, names: NameTable, accessRings: [AccessRing]
+    _ configuration: Configuration, shardCount: Int, registry: Registry, names: NameTable, accessRings: [AccessRing],
+    keeper: (any ListenerKeeper)? = nil
   ) throws(NodeError) -> Node {
     let snapshot = Snapshot(configuration, generation: 1)
     let shared = NodeShared(shardCount: shardCount, logNames: LogNames(snapshot, names))
     let metrics = NodeMetrics(registry: registry)
     var survey = HostSurvey(snapshot.workloads)
     if snapshot.workloads.needsOwners { _ = survey.look() }
+    let passed = PassedListeners(keeper?.takePassed() ?? [], for: configuration.listeners)
     var shards: [Shard] = []
     for index in 0..<shardCount {
       do {
         shards.append(
           try Shard(
             index: index, node: shared, snapshot: snapshot, metrics: metrics,
-            accessLog: accessRings.isEmpty ? nil : accessRings[index], host: survey.tables))
+            accessLog: accessRings.isEmpty ? nil : accessRings[index], host: survey.tables,
+            passedSockets: passed.count))
       } catch {
         throw NodeError(description: "cannot set up shard \(index): \(error)")
       }
     }
-    let addresses = try listen(configuration, shards)
-    shared.ownPorts = addresses.compactMap(\.port)
+    var opening = ListenerOpening(configuration.listeners, shards: shards, passed: passed, keeper: keeper)
+    try opening.run()
+    shared.ownPorts = opening.addresses.compactMap(\.port)
     return try Node(
       configuration: configuration, registry: registry, metrics: metrics, snapshot: snapshot, shared: shared,
-      shards: shards, addresses: addresses, survey: survey)
+      shards: shards, listeners: opening, survey: survey)
   }
 
   private init(
     configuration: Configuration, registry: Registry, metrics: NodeMetrics, snapshot: Snapshot, shared: NodeShared,
-    shards: [Shard], addresses: [SocketAddress], survey: HostSurvey
+    shards: [Shard], listeners: ListenerOpening, survey: HostSurvey
   ) throws(NodeError) {
     self.survey = survey
     self.configuration = configuration
@@ -73,7 +83,15 @@ public final class Node: @unchecked Sendable {
     self.snapshot = snapshot
     self.shared = shared
     self.shards = shards
-    listenerAddresses = addresses
+    listenerAddresses = listeners.addresses
+    listenerNotes = listeners.notes
+    listenerKeeping = listeners.keeping
+    for (listener, counts) in zip(configuration.listeners, listeners.counts) {
+      for source in ListenerOpening.Source.allCases {
+        metrics.listeningSockets.cell(shard: registry.controlShard, labels: [listener.name, source.rawValue])
+          .set(Int64(counts[source] ?? 0))
+      }
+    }
     let cpus = CPUs.allowed()
     // With more shards than CPUs, pinning would only take the kernel's choice away.
     let assigned = shards.indices.map { shards.count <= cpus.count ? cpus[$0] : nil }
@@ -102,31 +120,16 @@ public final class Node: @unchecked Sendable {
     init(_ shard: Shard) { self.shard = shard }
   }
 
-  private static func listen(_ configuration: Configuration, _ shards: [Shard]) throws(NodeError) -> [SocketAddress] {
-    var addresses: [SocketAddress] = []
-    for (position, listener) in configuration.listeners.enumerated() {
-      var address = listener.address
-      try ListeningSocket.checkFree(address, name: listener.name)
-      for shard in shards {
-        // A path has one socket; its connections are spread over the shards by handing them over.
-        if case .unix = address, shard.index > 0 { continue }
-        let (descriptor, bound) = try ListeningSocket.open(
-          address, name: listener.name, isTransparent: listener.capture == .tproxy)
-        address = bound
-        shard.addListener(ListenerSocket(descriptor: descriptor, listener: UInt32(position)))
-      }
-      addresses.append(address)
-    }
-    return addresses
-  }
-
   // MARK: Commands
 
   public var shardCount: Int { shards.count }
 
   /// Stops accepting; connections end as soon as nothing is in progress on them.
-  public func drain() {
-    for shard in shards { _ = shared.send(.drain, to: shard.index) }
+  ///
+  /// - Parameter forGood: no process comes after this one: listening sockets that are kept for it are shut down, too.
+  public func drain(forGood: Bool = false) {
+    if forGood { keepsListeners = false }
+    for shard in shards { _ = shared.send(.drain(keepsListeners: keepsListeners), to: shard.index) }
   }
 
   /// Downstream connections that are open.
@@ -137,7 +140,13 @@ public final class Node: @unchecked Sendable {
     for shard in shards { _ = shared.send(.stop, to: shard.index) }
     for thread in threads { thread.join() }
     for shard in shards { shard.destroy() }
-    for case .unix(let path) in listenerAddresses { unlink(path) }
+    for (address, keeping) in zip(listenerAddresses, listenerKeeping) {
+      // The file of a socket that lives on stays with it.
+      guard case .unix(let path) = address, keeping == .none || keeping == .byKeeper && !keepsListeners else {
+        continue
+      }
+      unlink(path)
+    }
   }
 
   /// Called from a shard's thread when the access log should be written out soon.
@@ -150,7 +159,7 @@ public final class Node: @unchecked Sendable {
   /// - Returns: false when a shard's letter-box is full, and no reply will come.
   @discardableResult
   public func ping(_ reply: @escaping @Sendable () -> Void) -> Bool {
-    ask(.ping(ShardGather(expected: shards.count) { _ in reply() }))
+    ask(.ping(ShardRoll(expected: shards.count, reply: reply)))
   }
 
   public func connections(limit: Int, _ reply: @escaping @Sendable ([ShardConnections]) -> Void) {

@@ -11,7 +11,7 @@ import Synchronization
 enum ShardMessage: Sendable {
   /// A connection accepted elsewhere, already counted as this shard's.
   case adopt(descriptor: Int32, listener: UInt32)
-  case ping(ShardGather<Int>)
+  case ping(ShardRoll)
   case connections(ShardGather<ShardConnections>, limit: Int)
   case loads(ShardGather<[[EndpointLoad]]>)
   /// A shard is at the limit of a service's connections and needs one: close an idle one.
@@ -20,7 +20,8 @@ enum ShardMessage: Sendable {
   case connectionFreed(service: UInt32)
   /// The control thread has looked at the host.
   case host(HostTables)
-  case drain
+  /// `keepsListeners`: what waits at a listening socket that is kept is the next process's.
+  case drain(keepsListeners: Bool)
   case stop
 }
 
@@ -42,6 +43,22 @@ final class ShardGather<Answer: Sendable>: Sendable {
       return answers.count == expected ? answers : nil
     }
     if let complete { reply(complete) }
+  }
+}
+
+/// A call to every shard that wants no answer but that it turned: the last one replies, from its own thread. It is made
+/// twice a second while requests pass, so answering it allocates nothing.
+final class ShardRoll: Sendable {
+  private let missing: Atomic<Int>
+  private let reply: @Sendable () -> Void
+
+  init(expected: Int, reply: @escaping @Sendable () -> Void) {
+    missing = Atomic(expected)
+    self.reply = reply
+  }
+
+  func answer() {
+    if missing.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 { reply() }
   }
 }
 

@@ -30,6 +30,8 @@ struct ShardState {
   /// A descriptor was refused in this turn.
   var lacksDescriptors = false
   var isDraining = false
+  /// While draining: what waits at a listening socket that somebody keeps is left to the next process.
+  var keepsListeners = false
   var isStopping = false
   /// What the wake-up's eventfd is read into.
   var wakeCounter: UInt64 = 0
@@ -82,6 +84,7 @@ final class Shard {
   /// Where the text of an address is put for a request without a host.
   let authorityText: UnsafeMutableRawBufferPointer
   let listeners: UnsafeMutablePointer<ListenerSocket>
+  let listenerCapacity: Int
   /// By the configuration's order.
   let listenerPolicies: UnsafeMutablePointer<ShardListener>
   /// Nil where nothing is captured.
@@ -97,8 +100,10 @@ final class Shard {
   /// Requests in progress on one shard. Each has a downstream connection, so there are never more of them than those.
   private static let exchangeCapacity: UInt32 = 1 << 20
 
+  /// - Parameter passedSockets: how many listening sockets this shard may have besides one a listener.
   init(
-    index: Int, node: NodeShared, snapshot: Snapshot, metrics: NodeMetrics, accessLog: AccessRing?, host: HostTables
+    index: Int, node: NodeShared, snapshot: Snapshot, metrics: NodeMetrics, accessLog: AccessRing?, host: HostTables,
+    passedSockets: Int
   ) throws {
     self.index = index
     self.node = node
@@ -141,7 +146,8 @@ final class Shard {
     let trace = "traceparent: " + String(repeating: "0", count: TraceContext.encodedByteCount) + "\r\n"
     traceLines = UnsafeMutableRawBufferPointer(mutating: .copy(snapshot.viaLine + Array(trace.utf8)))
     authorityText = .allocate(byteCount: 64, alignment: 8)
-    listeners = .allocate(capacity: max(snapshot.configuration.listeners.count, 1))
+    listenerCapacity = snapshot.configuration.listeners.count + passedSockets
+    listeners = .allocate(capacity: max(listenerCapacity, 1))
     listenerPolicies = .allocate(capacity: max(snapshot.configuration.listeners.count, 1))
     for (position, listener) in snapshot.configuration.listeners.enumerated() {
       (listenerPolicies + position).initialize(to: ShardListener(listener, snapshot))
@@ -318,13 +324,13 @@ final class Shard {
     node.mailbox(of: index).drain { message in
       switch message {
       case .adopt(let descriptor, let listener): adopt(descriptor, listener)
-      case .ping(let gather): gather.add(index)
+      case .ping(let roll): roll.answer()
       case .connections(let gather, let limit): gather.add(listConnections(limit: limit))
       case .loads(let gather): gather.add(listLoads())
       case .freeConnection(let service): freeIdleConnection(of: service)
       case .connectionFreed(let service): retryPending(services.service(service))
       case .host(let tables): takeHostTables(tables)
-      case .drain: beginDrain()
+      case .drain(let keepsListeners): beginDrain(keepsListeners: keepsListeners)
       case .stop: state.pointee.isStopping = true
       }
     }
@@ -332,9 +338,10 @@ final class Shard {
 
   /// Stops accepting; connections end when they have nothing in progress. Idle ones get half a second, so that a request
   /// that is on its way is still answered.
-  private func beginDrain() {
+  private func beginDrain(keepsListeners: Bool) {
     if state.pointee.isDraining { return }
     state.pointee.isDraining = true
+    state.pointee.keepsListeners = keepsListeners
     closeListeners()
     var index = state.pointee.downstreamHead
     while index != noSlot {

@@ -21,6 +21,7 @@ final class NodeMetrics: Sendable {
   let shardConnections: GaugeFamily
   let shardRequests: CounterFamily
   let listenerConnections: GaugeFamily
+  let listeningSockets: GaugeFamily
   let turns: CounterFamily
   let workloads: WorkloadMetrics
   let streams: CounterFamily
@@ -59,6 +60,10 @@ final class NodeMetrics: Sendable {
     listenerConnections = registry.gauge(
       "fairlead_listener_connections", help: "Downstream connections that came through a listener.",
       labels: ["listener"])
+    listeningSockets = registry.gauge(
+      "fairlead_listening_sockets",
+      help: "Listening sockets of a listener: opened by this process, kept over a restart, or activated by systemd.",
+      labels: ["listener", "source"])
     turns = registry.counter("fairlead_shard_turns_total", help: "Turns of a shard's event loop.", labels: ["shard"])
     workloads = WorkloadMetrics(registry: registry)
     streams = registry.counter(

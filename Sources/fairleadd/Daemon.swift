@@ -17,9 +17,15 @@ final class Daemon {
   private let administration: Administration
   private let accessLog: AccessLogWriter?
   private let hostWatch: HostWatch
+  private let serviceManager: ServiceManager
   private let heartbeat: Heartbeat
   private let signOfLife: SignOfLife
+  /// What `systemctl status` shows while all is well, and whether it has been said.
+  private var readiness = ""
+  private var isAnnounced = false
   private var isDraining = false
+  /// Whether the end of this daemon is the end of capturing for now.
+  private var leavesCapture = true
   private var exitCode: Int32 = 0
 
   // MARK: Start
@@ -99,6 +105,7 @@ final class Daemon {
       say(error.render(), terminator: "")
       return exitConfiguration
     }
+    let serviceManager = ServiceManager()
     fl_block_signals()
     _ = fl_raise_descriptor_limit()
     let capabilities: RingCapabilities
@@ -111,7 +118,7 @@ final class Daemon {
     let degraded = capabilities.degraded + CaptureProbe.degraded(configuration)
     for line in degraded { say("fairleadd: degraded: \(line)") }
     do {
-      let daemon = try Daemon(configuration, source: source, degraded: degraded)
+      let daemon = try Daemon(configuration, source: source, degraded: degraded, serviceManager)
       return daemon.serve()
     } catch {
       say("fairleadd: \(error)")
@@ -119,7 +126,10 @@ final class Daemon {
     }
   }
 
-  private init(_ configuration: Configuration, source: String, degraded: [String]) throws {
+  private init(
+    _ configuration: Configuration, source: String, degraded: [String], _ serviceManager: ServiceManager
+  ) throws {
+    self.serviceManager = serviceManager
     let shardCount: Int
     switch configuration.node.shards {
     case .auto: shardCount = min(max(Int(fl_allowed_cpus(nil, 0)), 1), 256)
@@ -146,7 +156,8 @@ final class Daemon {
     if let address = configuration.admin.http { try server.listen(readOnly: address) }
     do {
       node = try Node.start(
-        configuration, shardCount: shardCount, registry: registry, names: names, accessRings: rings)
+        configuration, shardCount: shardCount, registry: registry, names: names, accessRings: rings,
+        keeper: serviceManager)
     } catch {
       server.stop()
       throw error
@@ -174,23 +185,37 @@ final class Daemon {
       while let signal = Self.nextSignal(signals) { handle(signal) }
     }
     let loop = self.loop
-    administration.onDrain { [self] in drain("asked to by the admin socket") }
+    // Who drains by the admin socket wants it to end; systemd's SIGTERM may be a restart.
+    administration.onDrain { [self] in drain("asked to by the admin socket", forGood: true) }
     administration.onShutdown { [self] in end("asked to by the admin socket", code: 0) }
     for (listener, address) in zip(node.configuration.listeners, node.listenerAddresses) {
       Self.say("fairleadd: listener '\(listener.name)' on \(address)")
     }
-    Self.say(
-      "fairleadd: \(administration.build.version) ready: \(Self.count(node.shardCount, "shard")), "
-        + "\(Self.count(node.configuration.discovery.reduce(0) { $0 + $1.services.count }, "service"))"
-        + (node.configuration.admin.socket.map { ", admin socket \($0)" } ?? ""))
-    heartbeat.onAllShardsTurned { [self] in signOfLife.give() }
+    for note in node.listenerNotes { Self.say("fairleadd: \(note)") }
+    let summary =
+      "\(Self.count(node.shardCount, "shard")), "
+      + "\(Self.count(node.configuration.discovery.reduce(0) { $0 + $1.services.count }, "service"))"
+      + (node.configuration.admin.socket.map { ", admin socket \($0)" } ?? "")
+    Self.say("fairleadd: \(administration.build.version) ready: \(summary)")
+    readiness = "serving: \(summary)"
+    heartbeat.onAllShardsTurned { [self] in allShardsTurned() }
     heartbeat.start()
     loop.run()
-    signOfLife.end()
+    if leavesCapture { signOfLife.end() }
     server.stop()
     node.stop()
     accessLog?.stop()
     return exitCode
+  }
+
+  /// From the first time on we are ready; each time the kernel and the watchdog hear of it.
+  private func allShardsTurned() {
+    signOfLife.give()
+    if !isAnnounced {
+      isAnnounced = true
+      if !isDraining { serviceManager.ready(readiness) }
+    }
+    serviceManager.allShardsTurned()
   }
 
   private static func nextSignal(_ descriptor: Int32) -> Int32? {
@@ -207,7 +232,10 @@ final class Daemon {
         drain(signal == SIGTERM ? "SIGTERM" : "SIGINT")
       }
     case SIGHUP:
-      Self.say("fairleadd: SIGHUP: reloading is not available in this version; restart to take a new configuration")
+      serviceManager.reloading("reloading")
+      let answer = "reloading is not available in this version; restart to take a new configuration"
+      Self.say("fairleadd: SIGHUP: \(answer)")
+      serviceManager.ready("\(readiness); \(answer)")
     case SIGUSR1: accessLog?.reopen()
     default: break
     }
@@ -216,16 +244,23 @@ final class Daemon {
   // MARK: End
 
   /// Not ready, no new connections, what is in progress ends, then so do we; after the drain timeout at any rate.
-  private func drain(_ why: String) {
+  ///
+  /// - Parameter forGood: no daemon comes after this one: the listening sockets are given up, not left to it.
+  private func drain(_ why: String, forGood: Bool = false) {
     if isDraining { return }
     isDraining = true
     administration.setDraining()
     Self.say("fairleadd: draining (\(why)): \(Self.count(node.downstreamConnectionCount, "connection")) open")
-    signOfLife.end()
-    node.drain()
+    // With bypass, new connections go direct from now on. With refuse they would be reset: those wait in the kept sockets for
+    // the daemon that comes next.
+    leavesCapture = forGood || !serviceManager.keepsSockets || node.configuration.capture.onFailure == .bypass
+    if leavesCapture { signOfLife.end() }
+    node.drain(forGood: forGood)
+    if forGood { serviceManager.forgetAll() }
     let limit = node.configuration.node.drainTimeout.components
     let nanoseconds =
       UInt64(max(limit.seconds, 0)) &* 1_000_000_000 &+ UInt64(max(limit.attoseconds, 0)) / 1_000_000_000
+    serviceManager.stopping("draining (\(why))", withinNanoseconds: nanoseconds &+ Self.endNanoseconds)
     lookWhetherDrained(until: MonotonicInstant.now().advanced(byNanoseconds: nanoseconds))
   }
 
@@ -256,6 +291,9 @@ final class Daemon {
   }
 
   static func count(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
+
+  /// What ending takes at most when the drain is over.
+  private static let endNanoseconds: UInt64 = 5_000_000_000
 
   /// EX_CONFIG of sysexits.h.
   static let exitConfiguration: Int32 = 78

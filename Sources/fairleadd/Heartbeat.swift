@@ -18,6 +18,8 @@ final class Heartbeat: @unchecked Sendable {
   /// Whether a question has not been answered yet. There are never two: a shard that turns again must not find a heap of
   /// them.
   private var isOpen = false
+  /// Made once: what a shard's thread does for this allocates nothing.
+  private var answer: @Sendable () -> Void = {}
 
   /// A quarter of the time for which the kernel's capturing rules believe in the node.
   private static let periodNanoseconds: UInt64 = 500_000_000
@@ -33,13 +35,18 @@ final class Heartbeat: @unchecked Sendable {
 
   /// Begins, at once, and never ends.
   func start() {
+    answer = { [self] in answered() }
+    beat()
+  }
+
+  private func beat() {
     if isOpen {
       onMissed()
     } else {
-      isOpen = ping { [self] in loop.post { [self] in answered() } }
+      isOpen = ping { [loop, answer] in loop.post(answer) }
       if !isOpen { onMissed() }
     }
-    loop.schedule(at: MonotonicInstant.now().advanced(byNanoseconds: Self.periodNanoseconds)) { [self] in start() }
+    loop.schedule(at: MonotonicInstant.now().advanced(byNanoseconds: Self.periodNanoseconds)) { [self] in beat() }
   }
 
   private func answered() {

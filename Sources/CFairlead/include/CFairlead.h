@@ -13,6 +13,7 @@
 static const int fl_sock_stream = SOCK_STREAM;
 static const int fl_sock_cloexec = SOCK_CLOEXEC;
 static const int fl_sock_nonblock = SOCK_NONBLOCK;
+static const int fl_shutdown_both = SHUT_RDWR;
 static const int fl_send_flags = MSG_NOSIGNAL | MSG_WAITALL;
 
 /// Sets what every TCP stream of the proxy has: no Nagle delay, keep-alive probes. Other sockets are left as they are.
@@ -27,7 +28,7 @@ int fl_pin_current_thread(int cpu);
 /// Names the calling thread (at most 15 bytes are kept).
 void fl_name_current_thread(const char *name);
 
-/// Blocks every signal for the calling thread.
+/// Blocks every signal for the calling thread, except SIGABRT.
 void fl_block_signals(void);
 
 /// A signalfd (non-blocking) for the signals the daemon handles: TERM, INT, HUP, USR1. They must be blocked. Returns -1 on error.
@@ -81,6 +82,20 @@ int fl_original_destination(int fd, struct sockaddr_storage *destination);
 
 /// Whether an address is one of this host's, in this network namespace.
 int fl_is_local_address(const struct sockaddr *address, socklen_t length);
+
+/// A datagram socket for `fl_notify`; a send on it waits two seconds at most. -1 on error.
+int fl_notify_socket(void);
+
+/// Sends `text` to the Unix datagram socket at `path` (`@name` for an abstract one), with a copy of `passed_fd` unless that is
+/// -1 (SCM_RIGHTS). Returns 0, or an errno value.
+int fl_notify(int socket_fd, const char *path, const char *text, size_t length, int passed_fd);
+
+/// Makes a descriptor that was inherited this process's own: closed on exec, and blocking, because io_uring does not wait on a
+/// socket that is not. Returns -1 where there is no such descriptor.
+int fl_take_passed_fd(int fd);
+
+/// Whether `fd` is a stream socket that listens.
+int fl_is_listening_stream(int fd);
 
 /// Fills `buffer` from the kernel's random source (getrandom). Returns 0, or an errno value.
 int fl_random(void *buffer, size_t length);
