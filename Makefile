@@ -53,16 +53,24 @@ demo: ## three nginx backends, one killed under load, no failed request (DEMO_SE
 	$(RELEASE)
 	@FAIRLEAD_BIN_DIR="$(BIN)" bench/demo
 
+# The paths in a unit are those of the default installation.
+define install-unit
+sed 's|/usr/sbin/fairleadd|$(PREFIX)/sbin/fairleadd|; s|/usr/bin/fairlead |$(PREFIX)/bin/fairlead |; s|/etc/fairlead|$(SYSCONFDIR)/fairlead|' \
+  systemd/$(1) > "$(DESTDIR)$(UNITDIR)/systemd/system/$(1)"
+chmod 0644 "$(DESTDIR)$(UNITDIR)/systemd/system/$(1)"
+endef
+
 install: ## install under DESTDIR and PREFIX (/usr); run `make build` first
 	@test -x "$(BIN)/fairleadd" || { echo "install: $(BIN)/fairleadd is missing; run 'make build' first" >&2; exit 1; }
 	install -D -m 0755 "$(BIN)/fairleadd" "$(DESTDIR)$(PREFIX)/sbin/fairleadd"
 	install -D -m 0755 "$(BIN)/fairlead" "$(DESTDIR)$(PREFIX)/bin/fairlead"
 	install -d "$(DESTDIR)$(UNITDIR)/systemd/system"
-	sed 's|/usr/sbin/fairleadd|$(PREFIX)/sbin/fairleadd|; s|/etc/fairlead|$(SYSCONFDIR)/fairlead|' \
-	  systemd/fairlead.service > "$(DESTDIR)$(UNITDIR)/systemd/system/fairlead.service"
-	chmod 0644 "$(DESTDIR)$(UNITDIR)/systemd/system/fairlead.service"
+	$(call install-unit,fairlead.service)
+	$(call install-unit,fairlead-capture.service)
 	install -D -m 0644 systemd/fairlead.sysusers "$(DESTDIR)$(UNITDIR)/sysusers.d/fairlead.conf"
 	install -D -m 0644 systemd/fairlead.tmpfiles "$(DESTDIR)$(UNITDIR)/tmpfiles.d/fairlead.conf"
+	install -D -m 0644 systemd/man/fairleadd.8 "$(DESTDIR)$(PREFIX)/share/man/man8/fairleadd.8"
+	install -D -m 0644 systemd/man/fairlead.1 "$(DESTDIR)$(PREFIX)/share/man/man1/fairlead.1"
 	install -d "$(DESTDIR)$(SYSCONFDIR)/fairlead/conf.d" "$(DESTDIR)$(SYSCONFDIR)/fairlead/services"
 	@if [ -e "$(DESTDIR)$(SYSCONFDIR)/fairlead/fairlead.yaml" ]; then \
 	  echo "keeping the existing $(DESTDIR)$(SYSCONFDIR)/fairlead/fairlead.yaml"; \
@@ -73,10 +81,17 @@ install: ## install under DESTDIR and PREFIX (/usr); run `make build` first
 	  echo "next: systemd-sysusers && systemd-tmpfiles --create fairlead.conf && systemctl enable --now fairlead"; \
 	fi
 
+# On the running host the units end first: the rules, then the proxy.
 uninstall: ## remove what install put there, except the configuration
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
+	  systemctl disable --now fairlead-capture.service fairlead.service || true; \
+	fi
 	rm -f "$(DESTDIR)$(PREFIX)/sbin/fairleadd" "$(DESTDIR)$(PREFIX)/bin/fairlead" \
 	  "$(DESTDIR)$(UNITDIR)/systemd/system/fairlead.service" \
-	  "$(DESTDIR)$(UNITDIR)/sysusers.d/fairlead.conf" "$(DESTDIR)$(UNITDIR)/tmpfiles.d/fairlead.conf"
+	  "$(DESTDIR)$(UNITDIR)/systemd/system/fairlead-capture.service" \
+	  "$(DESTDIR)$(UNITDIR)/sysusers.d/fairlead.conf" "$(DESTDIR)$(UNITDIR)/tmpfiles.d/fairlead.conf" \
+	  "$(DESTDIR)$(PREFIX)/share/man/man8/fairleadd.8" "$(DESTDIR)$(PREFIX)/share/man/man1/fairlead.1"
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
 
 clean: ## remove everything that was built
 	rm -rf .build

@@ -1,0 +1,57 @@
+// When the capture rules come and go with the proxy, by the real systemd and a command line that only takes notes.
+
+import Glibc
+import TestSupport
+import Testing
+
+@Suite("Capture unit", .serialized, needsSystemd, .timeLimit(.minutes(5)))
+struct CaptureUnitTests {
+  /// With a command line that only notes what it is asked, and whether the proxy was ready then.
+  private func host() throws -> InstalledFairlead {
+    let host = try InstalledFairlead()
+    unlink(host.container.path("/usr/bin/fairlead"))
+    try host.container.write(
+      "/usr/bin/fairlead",
+      "#!/bin/sh\necho \"$* ($(systemctl is-active fairlead.service))\" >> /run/fairlead-capture.calls\n")
+    chmod(host.container.path("/usr/bin/fairlead"), 0o755)
+    return host
+  }
+
+  private func calls(_ host: InstalledFairlead) -> [String] {
+    readFile(host.container.path("/run/fairlead-capture.calls")).split(separator: "\n").map(String.init)
+  }
+
+  private let applied = "capture apply --config /etc/fairlead/fairlead.yaml (active)"
+
+  @Test("the rules come when the proxy is ready, stay over its restart and its death, and go with their unit")
+  func order() throws {
+    let host = try host()
+    defer { host.stop() }
+    try host.systemctl("start", "fairlead-capture.service")
+    #expect(calls(host) == [applied])
+    #expect(try host.property("ActiveState") == "active")
+    try host.systemctl("restart")
+    try host.kill()
+    #expect(try host.get() == 200)
+    #expect(try eventually { try host.property("SubState") == "running" })
+    #expect(try host.container.property("ActiveState", of: "fairlead-capture.service") == "active")
+    #expect(calls(host) == [applied])
+    try host.systemctl("reload", "fairlead-capture.service")
+    #expect(calls(host) == [applied, applied])
+    try host.systemctl("stop", "fairlead-capture.service")
+    #expect(calls(host) == [applied, applied, "capture remove (active)"])
+  }
+
+  @Test("no rules for a proxy that does not start; they come when it does")
+  func proxyBroken() throws {
+    let host = try host()
+    defer { host.stop() }
+    try host.container.write("/etc/fairlead/fairlead.yaml", "listeners: nonsense\n")
+    #expect(try host.container.systemctl("start", "fairlead-capture.service").status != .exited(0))
+    #expect(calls(host).filter { $0.contains("apply") } == [])
+    #expect(try host.property("ExecMainStatus") == "78")
+    try host.configure()
+    try host.systemctl("start")
+    #expect(eventually(seconds: 20) { calls(host).last == applied })
+  }
+}
