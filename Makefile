@@ -4,7 +4,7 @@
 # the results into place. The longer scripts stand in .ci/ (tests, lint, fuzz) and bench/ (benchmark, demo).
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test lint format bench fuzz demo install uninstall clean
+.PHONY: help deps build test lint format bench fuzz demo install uninstall deb clean
 
 PREFIX       ?= /usr
 SYSCONFDIR   ?= /etc
@@ -92,6 +92,11 @@ uninstall: ## remove what install put there, except the configuration
 	  "$(DESTDIR)$(UNITDIR)/sysusers.d/fairlead.conf" "$(DESTDIR)$(UNITDIR)/tmpfiles.d/fairlead.conf" \
 	  "$(DESTDIR)$(PREFIX)/share/man/man8/fairleadd.8" "$(DESTDIR)$(PREFIX)/share/man/man1/fairlead.1"
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
+
+deb: ## build the Debian package fairlead_<version>_<arch>.deb into .build/
+	@bash .ci/deps build deb
+	$(RELEASE)
+	@systemd/debian/build "$(BIN)" "$(CURDIR)/.build"
 
 clean: ## remove everything that was built
 	rm -rf .build
