@@ -48,7 +48,7 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS (60) each
 	@bash .ci/deps build
 	@bash .ci/fuzz
 
-demo: ## three nginx backends, one killed under load, no failed request (DEMO_SECONDS=20)
+demo: ## two hosts with capture: backend and proxy are killed, traffic goes on (DEMO_SECONDS=20; as root)
 	@bash .ci/deps build demo
 	$(RELEASE)
 	@FAIRLEAD_BIN_DIR="$(BIN)" bench/demo
