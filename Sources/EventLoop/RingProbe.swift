@@ -91,7 +91,7 @@ public enum RingProbe {
   }
 
   /// The version of liburing in use, such as 2.3.
-  public static var libraryVersion: String {
+  public static var liburingVersion: String {
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
       guard let start = buffer.baseAddress else { return "unknown" }
       fl_library_version("io_uring_queue_init_params", start, buffer.count)

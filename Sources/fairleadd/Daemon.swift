@@ -55,7 +55,7 @@ final class Daemon {
 
   static func build() -> BuildInformation {
     BuildInformation(libraries: [
-      ("liburing", RingProbe.libraryVersion), ("libyaml", Configuration.yamlLibraryVersion),
+      ("liburing", RingProbe.liburingVersion), ("libyaml", Configuration.yamlLibraryVersion),
       ("OpenSSL", "not linked"), ("nghttp2", "not linked"),
     ])
   }

@@ -31,7 +31,7 @@ struct RingProbeTests {
   func versions() {
     let release = readFile("/proc/sys/kernel/osrelease").split(separator: "\n").first.map(String.init)
     #expect(RingProbe.kernelRelease() == release)
-    let version = RingProbe.libraryVersion.split(separator: ".")
+    let version = RingProbe.liburingVersion.split(separator: ".")
     #expect(version.count >= 2)
     #expect(version.allSatisfy { UInt($0) != nil })
   }
