@@ -42,6 +42,25 @@ struct CaptureUnitTests {
     #expect(calls(host) == [applied, applied, "capture remove (active)"])
   }
 
+  @Test(
+    "inside its sandbox the unit really applies the rules, and takes them away",
+    .enabled(if: findTool("iptables") != nil && findTool("ipset") != nil, "needs iptables and ipset"))
+  func realRules() throws {
+    let host = try InstalledFairlead()
+    defer { host.stop() }
+    let rules = { try host.container.run(["iptables-save", "-t", "nat"]).output.lowercased() }
+    try host.configure(listeners: ["{ name: outbound, address: \"127.0.0.1:4140\", capture: redirect }"])
+    let started = try host.container.systemctl("start", "fairlead-capture.service")
+    let status = try host.container.run(["fairlead", "capture", "status"])
+    #expect(started.status == .exited(0), "\(started)\n\(status)\n\(host.log)")
+    #expect(try rules().contains("fairlead"), "\(status)")
+    #expect(!host.log.contains("degraded"), "\(host.log)")
+    try host.systemctl("restart")
+    #expect(try rules().contains("fairlead"))
+    try host.systemctl("stop", "fairlead-capture.service")
+    #expect(try !rules().contains("fairlead"))
+  }
+
   @Test("no rules for a proxy that does not start; they come when it does")
   func proxyBroken() throws {
     let host = try host()
