@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -185,17 +186,44 @@ int fl_original_destination(int fd, struct sockaddr_storage *destination) {
 }
 
 int fl_is_local_address(const struct sockaddr *address, socklen_t length) {
-  // An unconnected datagram socket can be bound to any address of the host, and to no other.
-  struct sockaddr_storage copy;
-  if (length > sizeof copy) return 0;
-  memcpy(&copy, address, length);
-  if (copy.ss_family == AF_INET) ((struct sockaddr_in *)&copy)->sin_port = 0;
-  if (copy.ss_family == AF_INET6) ((struct sockaddr_in6 *)&copy)->sin6_port = 0;
-  int fd = socket(copy.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  // The kernel knows it as a route of type "local". Binding a socket would not do: on hosts with floating addresses
+  // (net.ipv4.ip_nonlocal_bind) that works with any address.
+  struct {
+    struct nlmsghdr header;
+    struct rtmsg route;
+    struct rtattr attribute;
+    unsigned char destination[16];
+  } request = {
+      .header = {.nlmsg_type = RTM_GETROUTE, .nlmsg_flags = NLM_F_REQUEST},
+      .attribute = {.rta_type = RTA_DST},
+  };
+  size_t size;
+  if (address->sa_family == AF_INET && length >= sizeof(struct sockaddr_in)) {
+    size = sizeof(struct in_addr);
+    memcpy(request.destination, &((const struct sockaddr_in *)address)->sin_addr, size);
+  } else if (address->sa_family == AF_INET6 && length >= sizeof(struct sockaddr_in6)) {
+    size = sizeof(struct in6_addr);
+    memcpy(request.destination, &((const struct sockaddr_in6 *)address)->sin6_addr, size);
+  } else {
+    return 0;
+  }
+  request.route.rtm_family = (unsigned char)address->sa_family;
+  request.route.rtm_dst_len = (unsigned char)(size * 8);
+  request.attribute.rta_len = (unsigned short)RTA_LENGTH(size);
+  request.header.nlmsg_len = (uint32_t)(offsetof(typeof(request), destination) + size);
+
+  int fd = fl_netlink_open(NETLINK_ROUTE);
   if (fd < 0) return 0;
-  int is_local = bind(fd, (struct sockaddr *)&copy, length) == 0;
+  struct {
+    struct nlmsghdr header;
+    struct rtmsg route;
+    char attributes[1000];
+  } reply;
+  // The kernel has answered when the send returns.
+  ssize_t count = send(fd, &request, request.header.nlmsg_len, 0) < 0 ? -1 : recv(fd, &reply, sizeof reply, 0);
   close(fd);
-  return is_local;
+  return count >= (ssize_t)NLMSG_LENGTH(sizeof reply.route) && reply.header.nlmsg_type == RTM_NEWROUTE &&
+         reply.route.rtm_type == RTN_LOCAL;
 }
 
 int fl_clock_is_synchronised(void) {

@@ -69,6 +69,25 @@ struct CaptureRegressionTests {
     }
   }
 
+  // Bug: with net.ipv4.ip_nonlocal_bind every address counted as the node's own, so no client's address was kept, and what was
+  // on its way to another host's port 4141 was taken for a loop.
+  @Test("TPROXY on a host that may bind to any address", arguments: Family.allCases)
+  func floatingAddresses(_ family: Family) throws {
+    let network = try TestNetwork()
+    try network.startServer()
+    try network.transparent()
+    for setting in ["net.ipv4.ip_nonlocal_bind=1", "net.ipv6.ip_nonlocal_bind=1"] {
+      try network.run(.node, ["sysctl", "-qw", setting]).expectSuccess()
+    }
+    try network.withProxy(network.captureConfiguration()) { (proxy) throws in
+      let name = family == .v4 ? "web" : "web6"
+      for port in ["8080", "4141"] {
+        #expect(try network.client(.client, "get", family.server, port, name) == "200 \(family.client) \(name) /")
+      }
+      #expect(try proxy.admin.value("fairlead_sources_not_kept_total") == 0)
+    }
+  }
+
   // Bug: one lost packet of a handshake reset the client, which by itself would have tried again.
   @Test("a destination that does not answer a connect is asked again")
   func lostHandshake() throws {

@@ -80,7 +80,8 @@ void fl_bind_address_only(int fd);
 /// value: ENOENT where no translation is known.
 int fl_original_destination(int fd, struct sockaddr_storage *destination);
 
-/// Whether an address is one of this host's, in this network namespace.
+/// Whether an address is one of this host's, in this network namespace. Asks the kernel's routes over netlink: a few
+/// microseconds, and never waits. 0 as well where netlink is not allowed.
 int fl_is_local_address(const struct sockaddr *address, socklen_t length);
 
 /// A datagram socket for `fl_notify`; a send on it waits two seconds at most. -1 on error.
