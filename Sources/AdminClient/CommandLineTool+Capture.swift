@@ -108,10 +108,12 @@ extension CommandLineTool {
     return ExitCode.success
   }
 
+  /// What is in place is shown also where the configuration is refused: that is when somebody wants to know.
   private func captureStatus(_ invocation: Invocation, _ host: CaptureHost) throws(CaptureError) -> Int32 {
-    guard let settings = settings(invocation) else { return ExitCode.configuration }
+    let settings = settings(invocation)
     let status = try host.status(settings)
     if invocation.isJSON { printJSON { write(status, to: &$0) } } else { show(status) }
+    if settings == nil { return ExitCode.configuration }
     let isWell = status.isApplied && status.families.allSatisfy { $0.rules == .asConfigured || $0.rules == .absent }
     return isWell && !status.families.contains { !$0.differences.isEmpty } ? ExitCode.success : ExitCode.failure
   }

@@ -152,6 +152,19 @@ struct CaptureRulesTests {
     #expect(users.errors.contains("this host has no user 'nobdy'"), "\(users.errors)")
   }
 
+  @Test("with a configuration that is refused, status still shows what is in place, and remove takes it away")
+  func refusedConfiguration() throws {
+    let lab = try CaptureLab()
+    let before = try lab.kernelState()
+    try lab.capture("apply")
+    try lab.directory.write("fairlead.yaml", "listeners: nonsense\n")
+    let status = try lab.attemptCapture(["status"])
+    #expect(status.status == .exited(78))
+    #expect(status.errors.contains("listeners") && status.text.contains("present"), "\(status)")
+    try lab.capture("remove")
+    #expect(try lab.kernelState() == before)
+  }
+
   @Test("where IPv6 is switched off, IPv4 alone is captured; what was there of IPv6 is taken away")
   func withoutIPv6() throws {
     let lab = try CaptureLab(
