@@ -30,7 +30,8 @@ public final class AdminServer: @unchecked Sendable {
   private var sweepTimer: UInt64?
   private var nextTicket: UInt64 = 0
 
-  /// - Parameter operatorsGroup: the group whose members may change things, besides root and the daemon's own user; nil for none.
+  /// - Parameter operatorsGroup: the group whose members may change things, besides root and the daemon's own user; nil for
+  ///   none.
   public init(
     loop: ControlLoop, node: any NodeAdministration, limits: AdminLimits = AdminLimits(),
     operatorsGroup: String? = "operators"

@@ -41,9 +41,6 @@ public enum AdminClientError: Error, CustomStringConvertible, Equatable {
     case .refused(_, let reason): reason
     }
   }
-
-  /// Whether nobody is there, as after a drain.
-  var isAbsence: Bool { if case .notRunning = self { true } else { false } }
 }
 
 /// Asks one daemon. A plain value; every call makes a connection of its own.

@@ -43,7 +43,6 @@ extension Shard {
   func armAccepts() {
     for position in 0..<state.pointee.listenerCount where !listeners[position].isArmed {
       listeners[position].isArmed = true
-      state.pointee.acceptsInFlight += 1
       ring.acceptMultishot(
         listeners[position].descriptor,
         tag: OperationTag(kind: .accept, slot: UInt32(position), generation: 0))
@@ -54,10 +53,7 @@ extension Shard {
   func accepted(_ completion: Completion) {
     let position = Int(completion.tag.slot)
     guard position < state.pointee.listenerCount else { return }
-    if !completion.hasMore {
-      listeners[position].isArmed = false
-      state.pointee.acceptsInFlight -= 1
-    }
+    if !completion.hasMore { listeners[position].isArmed = false }
     if completion.result >= 0 {
       admit(completion.result, listeners[position].listener)
     } else if completion.result != -ECANCELED {

@@ -2,15 +2,15 @@
 // stream with an upstream one, and what it asks of them (`sendResponseHead`, `sendRequestBody`, `startUpstreamStream` …) is
 // the business of the protocol that is spoken there: HTTP1Downstream.swift, HTTP1Upstream.swift, Tunnel.swift.
 //
-//   begin     the head is there                       → identify the name, bind it to a service
-//   dispatch  a service is known                      → admit, pick an endpoint, take or open a connection
+//   begin     the head is there                       → identify the name, bind it to a service, admit
+//   dispatch  a service is known                      → pick an endpoint, take or open a connection
 //   attach    a connection is there                   → the request goes out
 //             a response head comes                   → pass it on; from here nothing can be retried
 //             both bodies move, each at the other's pace
 //   finish    the response has ended, or cannot       → measure, record, give back
 //
-// Before a response head was passed on, an attempt that failed may be repeated elsewhere (`retry`); after it, a failure
-// can only end the client's connection, so that a part is never taken for the whole.
+// What becomes of an exchange that fails or whose time is over stands in ExchangeFailure.swift; the life of a stream, which
+// has no head, begins in Tunnel.swift.
 
 import Base
 import HTTP
@@ -50,6 +50,7 @@ struct ExchangeFlags: OptionSet {
   static let loaded = ExchangeFlags(rawValue: 1 << 6)
   /// Its time may run out only while nothing moves.
   static let streaming = ExchangeFlags(rawValue: 1 << 7)
+  /// The request asks for another protocol: a 101 may come.
   static let expectsUpgrade = ExchangeFlags(rawValue: 1 << 8)
   /// A stream without a head from its start: no request, and no answer of our own but a reset.
   static let stream = ExchangeFlags(rawValue: 1 << 9)
@@ -290,100 +291,7 @@ extension Shard {
     downstreamStreamEnded(downstream, requestComplete: requestComplete)
   }
 
-  // MARK: Failure
-
-  /// The attempt has failed before any part of a response was passed on: repeat it where that is safe, else answer.
-  func attemptFailed(_ exchange: ExchangePointer, _ error: ProxyError, verdict: RetryVerdict) {
-    // A pooled connection that went stale says nothing about the endpoint; a new one will.
-    if verdict != .safe(.staleConnection) { observeAttempt(exchange, status: nil) }
-    exchange.pointee.failedEndpoint = exchange.pointee.endpoint
-    guard Int(exchange.pointee.attempts) < attemptLimit(exchange, error, verdict),
-      isRepeatable(exchange), takeBackRequest(exchange)
-    else {
-      fail(exchange, error)
-      return
-    }
-    statistics.countRetry(services.service(exchange.pointee.service), error)
-    dispatch(exchange)
-  }
-
-  /// Whether all that was sent can be sent again; of a stream that has not begun that is nothing.
-  private func isRepeatable(_ exchange: ExchangePointer) -> Bool {
-    !exchange.pointee.flags.contains(.cannotReplay) || exchange.pointee.flags.contains(.stream)
-  }
-
-  /// How many attempts a request may have: one where repeating is not safe; three where the endpoint may have worked on it,
-  /// for a request that kills its endpoint must not kill them all; else enough to find one that lives. An original destination
-  /// is one endpoint: what it refuses once, it refuses; but the packet that asks may have been lost, which takes as long to
-  /// repair as a connect may take; and of its idle connections several may have gone stale.
-  private func attemptLimit(_ exchange: ExchangePointer, _ error: ProxyError, _ verdict: RetryVerdict) -> Int {
-    switch verdict {
-    case .unsafe: 1
-    case .safe(.neverSent) where exchange.pointee.pinned != noSlot: error == .connectTimeout ? 3 : 1
-    case .safe(.staleConnection) where exchange.pointee.pinned != noSlot: 4
-    case .safe(.idempotent): 3
-    case .safe(.neverSent), .safe(.staleConnection):
-      min(services.service(exchange.pointee.service).pointee.endpointCount + 2, 10)
-    }
-  }
-
-  /// Ends an exchange that cannot succeed: with an answer of our own where that is still possible, else by breaking the
-  /// client's connection off.
-  func fail(_ exchange: ExchangePointer, _ error: ProxyError) {
-    exchange.pointee.errorCode = error.code
-    statistics.countError(error)
-    let downstream = connections.pointer(exchange.pointee.downstream)
-    let isStream = exchange.pointee.flags.contains(.stream)
-    let answers = exchange.pointee.phase != .responding && !isStream
-    if answers { exchange.pointee.status = error.status }
-    let requestComplete = exchange.pointee.flags.contains(.requestComplete)
-    let service = exchange.pointee.service
-    finish(exchange)
-    if downstream.pointee.flags.contains(.closing) { return }
-    if answers {
-      sendLocalResponse(downstream, error, service: service, requestComplete: requestComplete)
-    } else {
-      close(downstream, abort: true)
-    }
-  }
-
-  /// The client is gone. The endpoint's connection cannot be kept: a response is still to come on it.
-  func downstreamGone(_ exchange: ExchangePointer) {
-    exchange.pointee.errorCode = ProxyError.clientGone.code
-    statistics.countError(.clientGone)
-    finish(exchange)
-  }
-
-  /// The exchange's time is over.
-  func exchangeExpired(_ exchange: ExchangePointer) {
-    if isMoving(exchange) {
-      extendDeadline(exchange)
-      return
-    }
-    if exchange.pointee.flags.contains(.tunnel) {
-      closeTunnel(exchange)
-      return
-    }
-    // A request that is not complete stalls by the client's doing, or by the endpoint's if that does not take it.
-    let isClientsTurn =
-      !exchange.pointee.flags.contains(.stream) && exchange.pointee.phase != .responding
-      && !exchange.pointee.flags.contains(.requestComplete)
-      && requestBacklog(exchange) <= unsentByteLimit
-    if isClientsTurn {
-      fail(exchange, .bodyTimeout)
-    } else {
-      observeAttempt(exchange, status: nil)
-      fail(exchange, exchange.pointee.phase == .responding ? .responseTruncated : .requestTimeout)
-    }
-  }
-
-  /// Whether what looks like silence is a peer that takes its time: a client the response, an endpoint the request.
-  private func isMoving(_ exchange: ExchangePointer) -> Bool {
-    if exchange.pointee.phase == .responding, isStillTaking(connections.pointer(exchange.pointee.downstream)) {
-      return true
-    }
-    return exchange.pointee.upstream != noSlot && isStillTaking(connections.pointer(exchange.pointee.upstream))
-  }
+  // MARK: Finish
 
   /// The request's time runs from its last byte to the response's head; once bodies move, only silence is limited.
   /// One store: the timer wheel sorts it out.
@@ -398,8 +306,6 @@ extension Shard {
     }
     exchangeTimers.schedule(exchange.pointee.index, deadline: deadline(after: limit))
   }
-
-  // MARK: Finish
 
   /// Measures, records, and gives everything back. An upstream connection that still has the exchange is closed: its
   /// response is not over.

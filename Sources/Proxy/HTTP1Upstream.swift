@@ -82,29 +82,6 @@ extension Shard {
     if let refusal { fail(exchange, .refused(refusal)) }
   }
 
-  /// The last chunk and a trailer section, without the fields that may not stand there. Otherwise why that cannot be.
-  func appendLastChunk(_ queue: inout SegmentQueue, _ trailers: UnsafeRawBufferPointer?) -> Refusal? {
-    guard let trailers else { return appendText(&queue, "0\r\n\r\n") ? nil : .trailersTooLong }
-    var consumed = 0
-    switch HTTP1Parser.parseTrailers(
-      trailers, into: &trailerFields.pointee, limits: limits.head, consumed: &consumed)
-    {
-    case .complete: break
-    case .refused(let refusal): return refusal
-    case .incomplete: return .trailersTooLong
-    }
-    let chunk = segments.chunks.allocate(trailers.count + 8)
-    let written = HTTP1Serializer.writeTrailers(
-      trailerFields.pointee, from: trailers,
-      into: UnsafeMutableRawBufferPointer(start: chunk.bytes, count: chunk.capacity))
-    guard let written else {
-      segments.chunks.release(chunk)
-      return .trailersTooLong
-    }
-    let queued = segments.append(&queue, chunk.bytes, written, owner: BufferOwner(chunk: chunk))
-    return queued ? nil : .trailersTooLong
-  }
-
   /// The exchange has this connection: its request goes out.
   func startUpstreamStream(_ exchange: ExchangePointer, _ upstream: ConnectionPointer) {
     upstream.pointee.codec.reset()

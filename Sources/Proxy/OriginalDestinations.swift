@@ -2,8 +2,8 @@
 // a shard meets gets a slot, so that connections to it are pooled, counted and limited like any endpoint's; a slot is given to
 // another address when nothing but idle connections uses it.
 //
-// Clients choose these addresses, so their number is limited (limits.destinations): with every slot in use by something under way, a request to
-// yet another address is refused.
+// Clients choose these addresses, so their number is limited (limits.destinations): with every slot in use by something under
+// way, a request to yet another address is refused.
 
 import Base
 import Policy

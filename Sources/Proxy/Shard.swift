@@ -12,49 +12,6 @@ import HTTP
 import Policy
 import Telemetry
 
-/// What a shard's own code changes from event to event. Reached through a pointer: no exclusivity checks.
-struct ShardState {
-  /// The clock, read once a turn and again within long ones.
-  var now: MonotonicInstant
-  var random: RandomSource
-  /// Connections with output to send, being closed, and waiting for a receive buffer.
-  var dirty = SlotList()
-  var closing = SlotList()
-  var starved = SlotList()
-  /// First of the list of downstream connections.
-  var downstreamHead: UInt32 = noSlot
-  var listenerCount = 0
-  var acceptsInFlight = 0
-  /// When to try to accept again after a shortage.
-  var acceptRetryAt: MonotonicInstant?
-  /// A descriptor was refused in this turn.
-  var lacksDescriptors = false
-  var isDraining = false
-  /// While draining: what waits at a listening socket that somebody keeps is left to the next process.
-  var keepsListeners = false
-  var isStopping = false
-  /// What the wake-up's eventfd is read into.
-  var wakeCounter: UInt64 = 0
-}
-
-extension UnsafeRawBufferPointer {
-  /// A copy of `bytes` in memory of its own, which the caller deallocates.
-  static func copy(_ bytes: [UInt8]) -> UnsafeRawBufferPointer {
-    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 8)
-    memory.copyBytes(from: bytes)
-    return UnsafeRawBufferPointer(memory)
-  }
-}
-
-/// The limits of heads and connections in the units the shard counts in.
-struct ShardLimits {
-  let head: HTTP1Limits
-  let connections: Int
-  let headerTimeoutNanoseconds: UInt64
-  let idleTimeoutNanoseconds: UInt64
-  let viaHops: Int
-}
-
 /// A shard. Made and destroyed by its node; everything else runs on its own thread.
 final class Shard {
   let index: Int

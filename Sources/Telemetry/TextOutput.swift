@@ -183,8 +183,8 @@ struct CalendarTime {
   var minute: Int
   var second: Int
 
-  /// From seconds since 1970, for the years 1970 to 9999 and beyond. Counts eras of 400 years from a March, so that the leap day
-  /// is the last of its year.
+  /// From seconds since 1970, for the years 1970 to 9999 and beyond. Counts eras of 400 years from a March, so that the leap
+  /// day is the last of its year.
   init(secondsSince1970 seconds: UInt64) {
     let (days, ofDay) = Int(min(seconds, 253_402_300_799)).quotientAndRemainder(dividingBy: 86_400)
     (hour, minute, second) = (ofDay / 3600, ofDay / 60 % 60, ofDay % 60)

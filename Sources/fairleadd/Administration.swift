@@ -185,6 +185,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
     lost.cell(shard: registry.controlShard, labels: ["write_failed"]).add(now.failed &- accessLogSeen.failed)
     accessLogSeen = now
   }
+
   func setLogLevel(_ level: LogLevel) { logLevel = level }
   func drain() { drainAction() }
   func shutdown() { shutdownAction() }

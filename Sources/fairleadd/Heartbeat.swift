@@ -7,8 +7,6 @@ import Base
 
 /// A question to every shard, again and again. Used on the control thread only.
 final class Heartbeat: @unchecked Sendable {
-  /// When all shards had last turned; nil before the first time.
-  private(set) var lastTurn: MonotonicInstant?
   /// Called at each beat at which some shard has not answered the one before.
   var onMissed: () -> Void = {}
 
@@ -51,7 +49,6 @@ final class Heartbeat: @unchecked Sendable {
 
   private func answered() {
     isOpen = false
-    lastTurn = .now()
     for action in actions { action() }
   }
 }

@@ -41,8 +41,6 @@ final class ServiceManager: ListenerKeeper {
   /// The listeners accept and the shards turn.
   func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
 
-  func status(_ text: String) { send("STATUS=\(text)") }
-
   /// A reload begins; `ready` ends it.
   func reloading(_ status: String) {
     send("RELOADING=1\nMONOTONIC_USEC=\(MonotonicInstant.now().nanoseconds / 1000)\nSTATUS=\(status)")

@@ -66,9 +66,6 @@ public struct NetworkTable: Sendable {
   /// An address as a number: the order of numbers is that of addresses.
   static func key(_ address: IPv6Address) -> UInt128 { UInt128(address.high) << 64 | UInt128(address.low) }
 
-  /// How many ranges there are.
-  var rangeCount: Int { starts.count }
-
   private struct Entry {
     let first: UInt128
     let last: UInt128

@@ -23,7 +23,6 @@ public struct Field: Equatable, Sendable {
   }
 
   @inlinable public var lineStart: UInt32 { name.offset }
-  @inlinable public var isHopByHop: Bool { !isForwarded }
 }
 
 /// The fields of one head, in the order they came. Owns its storage, never grows, belongs to one thread.
