@@ -14,7 +14,7 @@ struct DebianPackageTests {
   func package() throws {
     let directory = try TemporaryDirectory()
     let built = try Child.run(
-      ["\(InstalledFairlead.repository)/systemd/debian/build", FairleadProcess.binaryDirectory, directory.path],
+      ["\(repositoryPath)/systemd/debian/build", FairleadProcess.binaryDirectory, directory.path],
       seconds: 180)
     #expect(built.status == .exited(0), "\(built.output)\(built.error)")
     let package = try #require(built.output.split(separator: "\n").last.map(String.init))

@@ -36,7 +36,7 @@ struct PackagingTests {
     arguments: [("fairlead.service", 1.9), ("fairlead-capture.service", 3.0)])
   func exposure(_ unit: String, _ limit: Double) throws {
     let result = try Child.run([
-      "systemd-analyze", "security", "--offline=true", "--no-pager", "\(InstalledFairlead.repository)/systemd/\(unit)",
+      "systemd-analyze", "security", "--offline=true", "--no-pager", "\(repositoryPath)/systemd/\(unit)",
     ])
     let last = try #require(result.output.split(separator: "\n").last { $0.contains("Overall exposure level") })
     let score = try #require(last.split(separator: " ").compactMap { Double($0) }.first)

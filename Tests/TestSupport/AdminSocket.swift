@@ -30,6 +30,14 @@ public struct AdminSocket: Sendable {
   }
 
   public func metrics() throws -> Metrics { Metrics(try get("/metrics").text) }
+
+  /// The value of one series; nil when there is none.
+  public func value(_ series: String) throws -> Double? {
+    let text = String(decoding: try get("/metrics").body, as: UTF8.self)
+    return text.split(separator: "\n").first { $0.hasPrefix(series + " ") }.flatMap {
+      Double($0.dropFirst(series.utf8.count + 1))
+    }
+  }
 }
 
 /// A JSON value that a test walks through without casts.

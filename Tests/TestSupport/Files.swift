@@ -43,6 +43,10 @@ private func removeRecursively(_ path: String) {
   }
 }
 
+/// Where this project's files are.
+public let repositoryPath = String(
+  #filePath.prefix(upTo: #filePath.ranges(of: "/Tests/").last?.lowerBound ?? #filePath.endIndex))
+
 /// The whole text of a file; empty when it cannot be read.
 public func readFile(_ path: String) -> String {
   guard let stream = fopen(path, "re") else { return "" }
