@@ -75,7 +75,7 @@ final class NodeMetrics: Sendable {
       "fairlead_captured_connections_total", help: "Connections with an original destination, by what they speak.",
       labels: ["listener", "protocol"])
     originalDestinations = registry.gauge(
-      "fairlead_original_destinations", help: "Addresses of captured clients that have a slot.")
+      "fairlead_original_destinations", help: "Addresses that captured clients connect to and that have a slot.")
     sourcesNotKept = registry.counter(
       "fairlead_sources_not_kept_total", help: "Upstream connections that could not be made from the client's address.")
   }

@@ -1,5 +1,6 @@
-// The metrics a node exports, each with its name, help and labels: the contract with dashboards, in one place.
-// Who counts what is the data plane's business. No label value comes from a client's bytes unless it names something configured.
+// The metrics that every dashboard knows, each with its name, help and labels; `NodeMetrics` has the data plane's own. Who
+// counts what is the data plane's business. No label value comes from a client's bytes unless it names something configured.
+// People read of all of them in fairleadd(8), which a test holds against the registry.
 
 /// The families every node registers. A plain value over one registry.
 public struct ProxyMetrics: Sendable {
@@ -9,10 +10,8 @@ public struct ProxyMetrics: Sendable {
   public let requestDuration: HistogramFamily
   /// `service`: one attempt at one endpoint.
   public let attemptDuration: HistogramFamily
-  /// `service`, `reason`.
+  /// `service`, `reason` (`unreachable`, `closed`).
   public let retries: CounterFamily
-  /// `service`.
-  public let retryBudgetExhausted: CounterFamily
   /// `service`, `endpoint`, `state`: 1 for the state the endpoint is in.
   public let endpointState: GaugeFamily
   /// `direction` (`downstream`, `upstream`).
@@ -49,9 +48,6 @@ public struct ProxyMetrics: Sendable {
     retries = registry.counter(
       "fairlead_retries_total", help: "Attempts after the first one, by what made them necessary.",
       labels: ["service", "reason"], flat: ["service/{service}/retries/total", "service/{service}/retries/{reason}"])
-    retryBudgetExhausted = registry.counter(
-      "fairlead_retry_budget_exhausted_total", help: "Retries not made because the budget was spent.",
-      labels: ["service"], flat: ["service/{service}/retries/budget_exhausted"])
     endpointState = registry.gauge(
       "fairlead_endpoint_state", help: "1 for the state an endpoint is in.", labels: ["service", "endpoint", "state"])
     connections = registry.gauge(
