@@ -4,6 +4,7 @@
 
 import Base
 import Policy
+import Telemetry
 
 extension Shard {
   /// The attempt has failed before any part of a response was passed on: repeat it where that is safe, else answer.
@@ -11,9 +12,11 @@ extension Shard {
     // A pooled connection that went stale says nothing about the endpoint; a new one will.
     if verdict != .safe(.staleConnection) { observeAttempt(exchange, status: nil) }
     exchange.pointee.failedEndpoint = exchange.pointee.endpoint
-    guard Int(exchange.pointee.attempts) < attemptLimit(exchange, error, verdict),
-      isRepeatable(exchange), takeBackRequest(exchange)
-    else {
+    let isExhausted = Int(exchange.pointee.attempts) >= attemptLimit(exchange, error, verdict)
+    guard !isExhausted, isRepeatable(exchange), takeBackRequest(exchange) else {
+      if isExhausted, case .safe = verdict {
+        services.service(exchange.pointee.service).pointee.cells.exhaustedRetries.add(1)
+      }
       fail(exchange, error)
       return
     }

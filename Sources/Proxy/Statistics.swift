@@ -110,6 +110,7 @@ struct ServiceCells {
   let attemptDuration: HistogramCell
   let unreachableRetries: CounterCell
   let closedRetries: CounterCell
+  let exhaustedRetries: CounterCell
   private let streams: UnsafeMutablePointer<CounterCell>
   private let streamBytesIn: CounterCell
   private let streamBytesOut: CounterCell
@@ -137,6 +138,7 @@ struct ServiceCells {
     attemptDuration = metrics.common.attemptDuration.cell(shard: shard, labels: [service])
     unreachableRetries = metrics.common.retries.cell(shard: shard, labels: [service, "unreachable"])
     closedRetries = metrics.common.retries.cell(shard: shard, labels: [service, "closed"])
+    exhaustedRetries = metrics.common.retryBudgetExhausted.cell(shard: shard, labels: [service])
   }
 
   func deallocate() {

@@ -12,6 +12,8 @@ public struct ProxyMetrics: Sendable {
   public let attemptDuration: HistogramFamily
   /// `service`, `reason` (`unreachable`, `closed`).
   public let retries: CounterFamily
+  /// `service`.
+  public let retryBudgetExhausted: CounterFamily
   /// `service`, `endpoint`, `state`: 1 for the state the endpoint is in.
   public let endpointState: GaugeFamily
   /// `direction` (`downstream`, `upstream`).
@@ -48,6 +50,10 @@ public struct ProxyMetrics: Sendable {
     retries = registry.counter(
       "fairlead_retries_total", help: "Attempts after the first one, by what made them necessary.",
       labels: ["service", "reason"], flat: ["service/{service}/retries/total", "service/{service}/retries/{reason}"])
+    retryBudgetExhausted = registry.counter(
+      "fairlead_retry_budget_exhausted_total",
+      help: "Failed attempts not repeated because their request had used up all it may have.",
+      labels: ["service"], flat: ["service/{service}/retries/budget_exhausted"])
     endpointState = registry.gauge(
       "fairlead_endpoint_state", help: "1 for the state an endpoint is in.", labels: ["service", "endpoint", "state"])
     connections = registry.gauge(

@@ -17,6 +17,9 @@ struct FailureTests {
         // An error of ours on a well-framed request leaves the client's connection good.
         #expect(response["connection"]?.lowercased() != "close")
       }
+      // Every attempt that a request may have was made.
+      let exhausted = try daemon.admin.value("fairlead_retry_budget_exhausted_total{service=\"web\"}") ?? 0
+      #expect(exhausted >= 1)
     }
   }
 
