@@ -81,11 +81,14 @@ install: ## install under DESTDIR and PREFIX (/usr); run `make build` first
 	  echo "next: systemd-sysusers && systemd-tmpfiles --create fairlead.conf && systemctl enable --now fairlead"; \
 	fi
 
-# On the running host the units end first: the rules, then the proxy.
+# On the running host the units end first: the rules, also those that were applied by hand, then the proxy.
 uninstall: ## remove what install put there, except the configuration
-	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
-	  systemctl disable --now fairlead-capture.service fairlead.service || true; \
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fairlead-capture.service || true; fi
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/fairlead-capture ] && [ -x "$(PREFIX)/bin/fairlead" ]; then \
+	  "$(PREFIX)/bin/fairlead" capture remove || exit 1; \
+	  rm -rf /run/fairlead-capture; \
 	fi
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fairlead.service || true; fi
 	rm -f "$(DESTDIR)$(PREFIX)/sbin/fairleadd" "$(DESTDIR)$(PREFIX)/bin/fairlead" \
 	  "$(DESTDIR)$(UNITDIR)/systemd/system/fairlead.service" \
 	  "$(DESTDIR)$(UNITDIR)/systemd/system/fairlead-capture.service" \

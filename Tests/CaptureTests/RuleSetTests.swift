@@ -297,6 +297,16 @@ private func transaction(_ settings: CaptureSettings, _ family: AddressFamily) -
     #expect(Routing.isOurs(routes: "local default dev lo scope host\n10.0.0.0/8 dev eth0\n") == false)
   }
 
+  @Test("a route goes before the rule by which it is known as ours")
+  func routesFirst() throws {
+    var settings = CaptureSettings(listeners: [try listener("0.0.0.0:4141", .tproxy)])
+    settings.processes = false
+    settings.interfaces = ["br0"]
+    let there = CaptureState(settings, families: [.v4])
+    let removal = CaptureState.nothing.commands(from: there).filter { $0.tool == "ip" }
+    #expect(removal.map { $0.arguments[2...3].joined(separator: " ") } == ["route del", "rule del"])
+  }
+
   @Test("a command is printed as a shell takes it")
   func commandText() {
     #expect(Command("ip", "rule").text == "ip rule\n")

@@ -114,6 +114,19 @@ struct CaptureRulesTests {
     #expect(late.errors.contains("was not confirmed and was rolled back"), "\(late.errors)")
   }
 
+  @Test("no tool is taken from a directory that a relative path names")
+  func relativePath() throws {
+    let lab = try CaptureLab()
+    mkdir(lab.directory.path("bin"), 0o755)
+    let trap = "#!/bin/sh\ntouch \(lab.directory.path("trapped"))\n"
+    for tool in ["iptables-save", "ipset", "ip"] {
+      chmod(try lab.directory.write("bin/\(tool)", trap), 0o755)
+    }
+    let inside = ["env", "-C", lab.directory.path("bin"), "PATH=.::bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+    #expect(try lab.attemptCapture(["plan"], by: inside).status == .exited(0))
+    #expect(access(lab.directory.path("trapped"), F_OK) != 0)
+  }
+
   @Test("an apply that is confirmed in time stays; another one has to wait for that")
   func confirmed() throws {
     let lab = try CaptureLab()

@@ -21,12 +21,17 @@ struct CommandRunner: Sendable {
     return CommandResult(status: ended, output: content(files[1]), errors: content(files[2]))
   }
 
-  /// Where a program stands: root's directories too, which are not in everybody's PATH.
+  /// Where a program stands: root's directories too, which are not in everybody's PATH. Never where somebody else could have
+  /// put it for whoever stands in that directory: entries of PATH that are no full paths do not count.
   static func path(of tool: String) -> String? {
     if tool.hasPrefix("/") { return access(tool, X_OK) == 0 ? tool : nil }
-    let own = getenv("PATH").map { String(cString: $0) } ?? ""
-    let directories = own.split(separator: ":").map(String.init) + ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
     return directories.map { "\($0)/\(tool)" }.first { access($0, X_OK) == 0 }
+  }
+
+  private static var directories: [String] {
+    let own = getenv("PATH").map { String(cString: $0) } ?? ""
+    return own.split(separator: ":").filter { $0.hasPrefix("/") }.map(String.init)
+      + ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
   }
 
   private func start(_ path: String, _ command: Command, _ files: [Int32]) throws(CaptureError) -> pid_t {
@@ -34,7 +39,7 @@ struct CommandRunner: Sendable {
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
     for (number, file) in files.enumerated() { posix_spawn_file_actions_adddup2(&actions, file, Int32(number)) }
-    let search = getenv("PATH").map { String(cString: $0) } ?? "/usr/sbin:/usr/bin:/sbin:/bin"
+    let search = Self.directories.joined(separator: ":")
     let arguments: [UnsafeMutablePointer<CChar>?] = command.arguments.map { strdup($0) } + [nil]
     let environment: [UnsafeMutablePointer<CChar>?] = [strdup("PATH=\(search)"), strdup("LC_ALL=C"), nil]
     defer { for text in arguments + environment { free(text) } }

@@ -58,8 +58,9 @@ extension CaptureState {
     }
     for family in all {
       let (wanted, there) = (self[family], current[family])
-      commands += there.routing.subtracting(wanted.routing).map { $0.removing(family) }
+      // A route is known as ours by the rule that leads to it: the rule goes last.
       commands += there.routes.subtracting(wanted.routes).map { Routing.removingRoute(table: $0, family) }
+      commands += there.routing.subtracting(wanted.routing).map { $0.removing(family) }
     }
     for family in all where current[family].hasSet && !self[family].hasSet {
       commands.append(Command("ipset", "destroy", family.aliveSet))
