@@ -238,8 +238,19 @@ struct Check {
       case .asConfigured:
         fail("\(family): the rules are there, and no fairleadd refreshes them", "systemctl restart fairlead")
       case .different: fail("\(family): the rules are not what the configuration says", "fairlead capture apply")
+      // Why is told by a note.
+      case .absent where !one.isWanted: break
       case .absent, .present:
         warn("\(family): no rules are applied", "systemctl enable --now fairlead-capture, or fairlead capture apply")
+      }
+    }
+    for one in status.families {
+      for port in one.droppedPorts {
+        warn(
+          "\(one.family.title): INPUT of the filter table drops what no rule accepts, and redirected connections arrive at "
+            + "port \(port), whatever port they were sent to",
+          "\(one.family == .v4 ? "iptables" : "ip6tables") -I INPUT -p tcp --dport \(port) "
+            + "-m conntrack --ctstate DNAT -j ACCEPT")
       }
     }
     if let seconds = status.confirmWithinSeconds {

@@ -59,6 +59,14 @@ import Testing
     #expect(check.findings.contains { $0.group == "capture" } == (mode != nil))
   }
 
+  @Test("a family that nobody wants captured lacks nothing")
+  func unwantedFamily() throws {
+    var facts = try Self.facts(capturing: .redirect)
+    let unwanted = CaptureStatus.Family(family: .v6, rules: .absent, isWanted: false, ruleCount: 0, isAlive: false)
+    facts.capture = CaptureStatus(families: [Self.family(.asConfigured), unwanted])
+    #expect(Check(facts).findings.allSatisfy { $0.grade == .well }, "\(Check(facts).text)")
+  }
+
   struct Fault: Sendable, CustomTestStringConvertible {
     let testDescription: String
     let grade: CheckFinding.Grade
@@ -95,6 +103,11 @@ import Testing
     },
     Fault("no fairleadd refreshes them", .failure, "systemctl restart fairlead") {
       $0.capture = CaptureStatus(families: [family(.asConfigured, alive: false)])
+    },
+    Fault("arrive at port 4140", .warning, "iptables -I INPUT -p tcp --dport 4140") {
+      $0.capture = CaptureStatus(families: [
+        CaptureStatus.Family(family: .v4, rules: .asConfigured, ruleCount: 9, isAlive: true, droppedPorts: [4140])
+      ])
     },
     Fault("not what the configuration says", .failure, "fairlead capture apply") {
       $0.capture = CaptureStatus(families: [family(.different)])

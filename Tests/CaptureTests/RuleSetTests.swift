@@ -197,6 +197,11 @@ private func transaction(_ settings: CaptureSettings, _ family: AddressFamily) -
           + "':4140' takes both families"
       ])
     #expect(settings.findings(families: [.v4]).notes.isEmpty)
+    settings.onFailure = .refuse
+    settings.inboundPorts = ports("1-1024")
+    #expect(settings.findings(families: [.v4]).notes.first?.contains("22 to capture.excludePorts") == true)
+    settings.excludePorts = ports("20-22")
+    #expect(settings.findings(families: [.v4]).notes.isEmpty)
     settings.inboundPorts = ports("80")
     settings.interfaces = ["much-too-long-a-name", "a b", "+", "ok+"]
     settings.routingTable = 254
@@ -305,6 +310,25 @@ private func transaction(_ settings: CaptureSettings, _ family: AddressFamily) -
     let there = CaptureState(settings, families: [.v4])
     let removal = CaptureState.nothing.commands(from: there).filter { $0.tool == "ip" }
     #expect(removal.map { $0.arguments[2...3].joined(separator: " ") } == ["route del", "rule del"])
+  }
+
+  @Test("a filter that drops what the rules lead here is found, and one that was made for it is not")
+  func inputFilter() throws {
+    var settings = CaptureSettings(listeners: [try listener(":4140"), try listener(":4143", .redirect, .inbound)])
+    settings.interfaces = ["br0"]
+    settings.inboundPorts = ports("80")
+    let dropped = { (policy: String, rules: String) in
+      settings.droppedPorts(
+        SavedTables(parsing: "*filter\n:INPUT \(policy) [0:0]\n:FORWARD DROP [0:0]\n\(rules)\nCOMMIT\n"), .v4)
+    }
+    #expect(dropped("ACCEPT", "") == [])
+    #expect(dropped("DROP", "-A INPUT -p tcp -m tcp --dport 80 -j ACCEPT") == [4140, 4143])
+    #expect(dropped("DROP", "-A INPUT -i br0 -j ACCEPT") == [4143])
+    #expect(dropped("DROP", "-A INPUT -p tcp -m multiport --dports 4140,4143 -j ACCEPT") == [])
+    #expect(dropped("DROP", "-A INPUT -m conntrack --ctstate ESTABLISHED,DNAT -j ACCEPT") == [])
+    settings.interfaces = []
+    #expect(dropped("DROP", "") == [4143])
+    #expect(SavedTables(parsing: "").tables.isEmpty && settings.droppedPorts(SavedTables(parsing: ""), .v4) == [])
   }
 
   @Test("a command is printed as a shell takes it")

@@ -31,6 +31,22 @@ struct CheckCommandTests {
     #expect(text.contains("  × ") && text.contains("  √ ") && text.contains("      → systemctl restart fairlead"))
   }
 
+  @Test("a filter of the host that drops what is redirected is told, and the remedy cures it")
+  func filter() throws {
+    let lab = try CaptureLab(capture: "processes: false, interfaces: [toclient]")
+    try lab.serve(on: lab.server)
+    try lab.startCapturing()
+    let established = "INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+    try lab.host.run(["iptables", "-A"] + established.split(separator: " ").map(String.init))
+    try lab.host.run(["iptables", "-P", "INPUT", "DROP"])
+    #expect(try lab.get("http://10.9.0.2/", from: lab.workload).code == .exited(28))
+    let findings = try check(lab).json["findings"].elements.filter { $0["text"].text?.contains("port 4140") == true }
+    let remedy = try #require(findings.first?["remedy"].text)
+    try lab.host.run(["sh", "-c", remedy])
+    #expect(try lab.get("http://10.9.0.2/", from: lab.workload).isCaptured)
+    #expect(try !check(lab).findings("capture").contains { $0.contains("port 4140") })
+  }
+
   private struct Result {
     let status: Child.ExitStatus?
     let json: JSONValue

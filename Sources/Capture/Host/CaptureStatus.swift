@@ -11,6 +11,8 @@ public struct CaptureStatus: Sendable {
   public struct Family: Sendable {
     public let family: AddressFamily
     public let rules: Rules
+    /// Does the configuration ask for rules of this family?
+    public let isWanted: Bool
     public let ruleCount: Int
     /// Is there the set that the rules ask?
     public let hasSet: Bool
@@ -18,19 +20,23 @@ public struct CaptureStatus: Sendable {
     public let isAlive: Bool
     /// Packets marked for TPROXY find their way: a routing rule and its route.
     public let hasRouting: Bool
+    /// Where the rules lead and the host's own filter drops what comes.
+    public let droppedPorts: [UInt16]
     /// What differs, a line each.
     public let differences: [String]
 
     public init(
-      family: AddressFamily, rules: Rules, ruleCount: Int, hasSet: Bool = true, isAlive: Bool, hasRouting: Bool = false,
-      differences: [String] = []
+      family: AddressFamily, rules: Rules, isWanted: Bool = true, ruleCount: Int, hasSet: Bool = true, isAlive: Bool,
+      hasRouting: Bool = false, droppedPorts: [UInt16] = [], differences: [String] = []
     ) {
       self.family = family
       self.rules = rules
+      self.isWanted = isWanted
       self.ruleCount = ruleCount
       self.hasSet = hasSet
       self.isAlive = isAlive
       self.hasRouting = hasRouting
+      self.droppedPorts = droppedPorts
       self.differences = differences
     }
   }
@@ -60,9 +66,11 @@ extension CaptureHost {
     let wanted = settings.map { CaptureState($0, families: Self.families) }
     let families = survey.families.map { family in
       CaptureStatus.Family(
-        family: family, rules: rules(now[family], wanted?[family]), ruleCount: now[family].firewall.ruleCount,
+        family: family, rules: rules(now[family], wanted?[family]),
+        isWanted: wanted.map { !$0[family].isEmpty } ?? true, ruleCount: now[family].firewall.ruleCount,
         hasSet: now[family].hasSet, isAlive: now[family].hasSet && isAlive(family),
         hasRouting: !now[family].routing.isEmpty && !now[family].routes.isEmpty,
+        droppedPorts: settings?.droppedPorts(survey.saved(family), family) ?? [],
         differences: wanted.map { differences(now[family], $0[family]) } ?? [])
     }
     return CaptureStatus(

@@ -24,6 +24,12 @@ extension CaptureSettings {
       findings.notes.append(
         "the proxy's user does not exist on this host: its own connections are told by their mark alone (capture.user)")
     }
+    if onFailure == .refuse, inboundPorts.contains(where: { $0.contains(22) }),
+      !excludePorts.contains(where: { $0.contains(22) })
+    {
+      findings.notes.append(
+        "inbound connections to port 22 (ssh) are refused while the proxy is down: add 22 to capture.excludePorts")
+    }
     findings.notes += notes
     return findings
   }
