@@ -114,6 +114,12 @@ final class CaptureLab {
 
   private var children = 0
 
+  /// The process that waits for a confirmation.
+  func watch() throws -> String {
+    let line = try host.run(["pgrep", "-f", "capture watch --state \(directory.path("state"))"])
+    return line.split(separator: "\n").first.map(String.init) ?? ""
+  }
+
   // MARK: Questions
 
   struct Answer {

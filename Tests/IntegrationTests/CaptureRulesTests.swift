@@ -105,13 +105,40 @@ struct CaptureRulesTests {
       try lab.directory.write("fairlead.yaml", text.replacing("excludePorts: [22]", with: "interfaces: [toclient]"))
     }
     let before = try lab.kernelState()
-    #expect(try lab.capture("apply", "--confirm", "1s").contains("fairlead capture confirm"))
+    #expect(try lab.capture("apply", "--confirm", "3s").contains("fairlead capture confirm"))
     #expect(try lab.kernelState() != before)
     #expect(try eventually(seconds: 15) { try lab.kernelState() == before }, "it was not rolled back")
     try #require(eventually(seconds: 5) { try lab.attemptCapture(["status"]).text.contains("was rolled back") })
     let late = try lab.attemptCapture(["confirm"])
     #expect(late.status == .exited(1))
     #expect(late.errors.contains("was not confirmed and was rolled back"), "\(late.errors)")
+  }
+
+  @Test("an apply that is killed half-way is rolled back, too; its watch outlives a session that ends")
+  func killedHalfWay() throws {
+    let lab = try CaptureLab()
+    let real = try #require(findTool("iptables-restore"))
+    mkdir(lab.directory.path("bin"), 0o755)
+    let once = try lab.directory.write("bin/once", "")
+    let wrapper = "#!/bin/sh\n\(real) \"$@\"; ended=$?\nrm \(once) 2>/dev/null && kill -9 $PPID\nexit $ended\n"
+    chmod(try lab.directory.write("bin/iptables-restore", wrapper), 0o755)
+    let before = try lab.kernelState()
+    let path = "PATH=\(lab.directory.path("bin")):/usr/sbin:/usr/bin:/sbin:/bin"
+    #expect(try lab.attemptCapture(["apply", "--confirm", "4s"], by: ["env", path]).status != .exited(0))
+    #expect(try lab.kernelState() != before)
+    for signal in ["-HUP", "-TERM"] { try lab.host.run(["kill", signal, lab.watch()]) }
+    #expect(try eventually(seconds: 15) { try lab.kernelState() == before }, "it was not rolled back")
+  }
+
+  @Test("where the watch was killed, the next apply does what it had to do, instead of waiting for ever")
+  func watchKilled() throws {
+    let lab = try CaptureLab(capture: "interfaces: [toclient]")
+    try lab.capture("apply", "--confirm", "3s")
+    try lab.host.run(["kill", "-KILL", lab.watch()])
+    #expect(try eventually(seconds: 15) { try lab.attemptCapture(["status"]).text.contains("rolled back in 0 s") })
+    #expect(try lab.capture("apply").contains("capture is in place"))
+    #expect(try lab.capture("status").contains("as configured"))
+    #expect(try lab.attemptCapture(["confirm"]).errors.contains("nothing waits for a confirmation"))
   }
 
   @Test("no tool is taken from a directory that a relative path names")

@@ -57,8 +57,14 @@ struct CaptureUnitTests {
     #expect(!host.log.contains("degraded"), "\(host.log)")
     try host.systemctl("restart")
     #expect(try rules().contains("fairlead"))
+    // What a failed start of the unit must not take: what an apply by hand has to go back to.
+    try host.container.run(["fairlead", "capture", "apply", "--confirm", "60s"])
     try host.systemctl("stop", "fairlead-capture.service")
     #expect(try !rules().contains("fairlead"))
+    try host.container.run(["fairlead", "capture", "apply", "--confirm", "60s"])
+    #expect(try host.container.systemctl("start", "fairlead-capture.service").status != .exited(0))
+    let pending = try host.container.run(["fairlead", "capture", "status"])
+    #expect(pending.output.contains("rolled back in"), "\(pending)")
   }
 
   @Test("no rules for a proxy that does not start; they come when it does")

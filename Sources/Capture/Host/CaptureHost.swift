@@ -39,6 +39,7 @@ public struct CaptureHost: Sendable {
   public func apply(_ settings: CaptureSettings, confirmWithin: Duration? = nil) throws(CaptureError) -> [Command] {
     try checkTools()
     return try files.withLock { () throws(CaptureError) in
+      try rollBackOverdue()
       if let pending { throw .waitsForConfirmation(seconds: pending.secondsLeft) }
       let before = try survey(settings)
       if before.state.isEmpty || files.read(.before) == nil {
@@ -47,16 +48,19 @@ public struct CaptureHost: Sendable {
       let wanted = CaptureState(settings, families: Self.families)
       let commands = wanted.commands(from: before.state)
       files.remove(.rolledBack)
-      if let confirmWithin {
-        let deadline = MonotonicInstant.now().advanced(byNanoseconds: confirmWithin.wholeNanoseconds)
-        try files.write(.pending, PendingConfirmation(deadline: deadline, before: before).text)
-      }
       do throws(CaptureError) {
+        // Before the rules: whatever ends this process from now on, what it did is taken back.
+        if let confirmWithin {
+          try write(PendingConfirmation(within: confirmWithin, before: before))
+          try RollbackWatch.start(stateDirectory: stateDirectory)
+        }
         try run(commands, waitsForLife: settings.refusesAnybody)
-        if confirmWithin != nil { try RollbackWatch.start(stateDirectory: stateDirectory) }
+        // Who is to confirm has all of that time.
+        if let confirmWithin { try write(PendingConfirmation(within: confirmWithin, before: before)) }
       } catch {
+        let failure = restored(before.state, after: error)
         files.remove(.pending)
-        throw restored(before.state, after: error)
+        throw failure
       }
       return commands
     }
@@ -95,6 +99,29 @@ public struct CaptureHost: Sendable {
   // MARK: Steps
 
   var pending: PendingConfirmation? { files.read(.pending).flatMap { PendingConfirmation(parsing: $0) } }
+
+  private func write(_ pending: PendingConfirmation) throws(CaptureError) { try files.write(.pending, pending.text) }
+
+  /// Takes an apply back whose time is over: its watch does that, and where somebody ended the watch, the next apply. With
+  /// the lock held.
+  func rollBackOverdue() throws(CaptureError) {
+    guard let pending, pending.deadline <= .now() else { return }
+    var isRestored = restore(pending.before.state)
+    var attempts = 1
+    // Another program at the same tables, or no memory: it may work a second later, and nobody else will try.
+    while !isRestored, attempts < 5 {
+      poll(nil, 0, 1000)
+      attempts += 1
+      isRestored = restore(pending.before.state)
+    }
+    // Not earlier: a watch that is ended on its way leaves the rest to the next apply.
+    files.remove(.pending)
+    try files.write(
+      .rolledBack,
+      isRestored
+        ? "the last apply was not confirmed and was rolled back"
+        : "the last apply was not confirmed; rolling it back failed: run 'fairlead capture remove'")
+  }
 
   func survey(_ settings: CaptureSettings) throws(CaptureError) -> Survey {
     let survey = try Survey(runner, table: settings.routingTable)

@@ -34,22 +34,16 @@ public struct RollbackWatch: Sendable {
 
   /// Returns when there is nothing (more) to wait for.
   public func run() {
-    guard let deadline = host.pending?.deadline else { return }
-    while MonotonicInstant.now() < deadline {
-      let left = deadline.nanoseconds(since: .now()) / 1_000_000
-      poll(nil, 0, Int32(min(left + 1, 200)))
-      // Confirmed, removed, or another apply's by now.
-      guard host.pending?.deadline == deadline else { return }
-    }
-    try? host.files.withLock { () throws(CaptureError) in
-      guard let pending = host.pending, pending.deadline == deadline else { return }
-      host.files.remove(.pending)
-      let isRestored = host.restore(pending.before.state)
-      try host.files.write(
-        .rolledBack,
-        isRestored
-          ? "the last apply was not confirmed and was rolled back"
-          : "the last apply was not confirmed; rolling it back failed: run 'fairlead capture remove'")
+    // The end of a login session ends what it started, and that may be just what the new rules have done.
+    for number in [SIGHUP, SIGINT, SIGTERM] { signal(number, SIG_IGN) }
+    // None any more: confirmed, removed, or rolled back. Another apply's has a watch of its own, and two do no harm.
+    while let pending = host.pending {
+      let left = pending.deadline.nanoseconds(since: .now()) / 1_000_000
+      if pending.deadline > .now() {
+        poll(nil, 0, Int32(min(left + 1, 200)))
+      } else if (try? host.files.withLock { () throws(CaptureError) in try host.rollBackOverdue() }) == nil {
+        poll(nil, 0, 1000)
+      }
     }
   }
 }

@@ -111,6 +111,11 @@ struct PendingConfirmation: Sendable {
     self.before = before
   }
 
+  /// The time begins now.
+  init(within limit: Duration, before: Survey) {
+    self.init(deadline: MonotonicInstant.now().advanced(byNanoseconds: limit.wholeNanoseconds), before: before)
+  }
+
   init?(parsing text: String) {
     guard let end = text.firstIndex(of: "\n"), let nanoseconds = UInt64(text[..<end]) else { return nil }
     deadline = MonotonicInstant(nanoseconds: nanoseconds)
