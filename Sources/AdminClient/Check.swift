@@ -234,6 +234,12 @@ struct Check {
     for one in status.families {
       let family = one.family.title
       switch one.rules {
+      case .asConfigured where one.isAlive && !facts.unheardListeners.isEmpty:
+        for listener in facts.unheardListeners {
+          fail(
+            "\(family): the rules lead to port \(listener.port) of listener '\(listener.name)', where nobody listens: the "
+              + "fairleadd that is alive runs with another configuration", "systemctl restart fairlead")
+        }
       case .asConfigured where one.isAlive: well("\(family): \(one.ruleCount) rules, alive")
       case .asConfigured:
         fail("\(family): the rules are there, and no fairleadd refreshes them", "systemctl restart fairlead")

@@ -34,6 +34,7 @@ struct CheckFacts {
   var captureErrors: [String] = []
   var captureNotes: [String] = []
   var capture: CaptureStatus?
+  var unheardListeners: [UnheardListener] = []
   var captureFailure: String?
   var isClockSynchronised = false
   var status: StatusAnswer?
@@ -110,6 +111,7 @@ extension CheckFacts {
     if !findings.errors.isEmpty || !missingTools.isEmpty { return }
     do throws(CaptureError) {
       capture = try host.status(settings)
+      unheardListeners = settings.unheardListeners
     } catch {
       captureFailure = "\(error)"
     }

@@ -104,6 +104,9 @@ import Testing
     Fault("no fairleadd refreshes them", .failure, "systemctl restart fairlead") {
       $0.capture = CaptureStatus(families: [family(.asConfigured, alive: false)])
     },
+    Fault("port 4140 of listener 'outbound', where nobody listens", .failure, "systemctl restart fairlead") {
+      $0.unheardListeners = [UnheardListener(name: "outbound", port: 4140)]
+    },
     Fault("arrive at port 4140", .warning, "iptables -I INPUT -p tcp --dport 4140") {
       $0.capture = CaptureStatus(families: [
         CaptureStatus.Family(family: .v4, rules: .asConfigured, ruleCount: 9, isAlive: true, droppedPorts: [4140])

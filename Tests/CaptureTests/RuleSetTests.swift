@@ -331,6 +331,18 @@ private func transaction(_ settings: CaptureSettings, _ family: AddressFamily) -
     #expect(SavedTables(parsing: "").tables.isEmpty && settings.droppedPorts(SavedTables(parsing: ""), .v4) == [])
   }
 
+  @Test("the ports that are listened to are found among the kernel's sockets")
+  func listening() {
+    let text = """
+        sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+         0: 0100007F:102C 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+         1: 0200000A:1770 0200000A:A1B2 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+         2: 00000000000000000000000000000000:1A0B 00000000000000000000000000000000:0000 0A 00000000
+      """
+    #expect(listeningPorts(text) == [4140, 6667])
+    for text in ["", "\n", "0: x 0 0A", "0: :zz 0 0A", "0: 0:10000 0 0A"] { #expect(listeningPorts(text).isEmpty) }
+  }
+
   @Test("a command is printed as a shell takes it")
   func commandText() {
     #expect(Command("ip", "rule").text == "ip rule\n")

@@ -141,6 +141,28 @@ struct CaptureRulesTests {
     #expect(try lab.attemptCapture(["confirm"]).errors.contains("nothing waits for a confirmation"))
   }
 
+  @Test("while a proxy is alive, no rule comes to lead to a port where it does not listen")
+  func nobodyListens() throws {
+    let lab = try CaptureLab()
+    try lab.startDaemon()
+    let text = readFile(lab.configuration)
+    // At first there is no set, and so no life to be seen.
+    for isFirst in [true, false] {
+      if !isFirst {
+        try lab.directory.write("fairlead.yaml", text)
+        try lab.capture("apply")
+        try #require(eventually(seconds: 10) { try lab.isAlive })
+      }
+      let before = try lab.kernelState()
+      try lab.directory.write("fairlead.yaml", text.replacing(":4140", with: ":4150"))
+      let refused = try lab.attemptCapture(["apply"])
+      #expect(refused.status == .exited(1))
+      #expect(refused.errors.contains("nobody listens on port 4150 of listener 'outbound'"), "\(refused.errors)")
+      #expect(refused.errors.contains("restart it"), "\(refused.errors)")
+      #expect(try lab.kernelState() == before)
+    }
+  }
+
   @Test("no tool is taken from a directory that a relative path names")
   func relativePath() throws {
     let lab = try CaptureLab()

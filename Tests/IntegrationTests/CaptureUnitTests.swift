@@ -23,23 +23,28 @@ struct CaptureUnitTests {
 
   private let applied = "capture apply --config /etc/fairlead/fairlead.yaml (active)"
 
-  @Test("the rules come when the proxy is ready, stay over its restart and its death, and go with their unit")
+  @Test("the rules come when the proxy is ready, follow it over its restart and its death, and go with their unit")
   func order() throws {
     let host = try host()
     defer { host.stop() }
     try host.systemctl("start", "fairlead-capture.service")
     #expect(calls(host) == [applied])
     #expect(try host.property("ActiveState") == "active")
+    // A proxy that starts has them applied again, which changes them where its configuration has changed, and only then.
     try host.systemctl("restart")
+    #expect(eventually { calls(host) == [applied, applied] }, "\(calls(host))")
     try host.kill()
     #expect(try host.get() == 200)
+    #expect(eventually { calls(host) == [applied, applied, applied] }, "\(calls(host))")
     #expect(try eventually { try host.property("SubState") == "running" })
     #expect(try host.container.property("ActiveState", of: "fairlead-capture.service") == "active")
-    #expect(calls(host) == [applied])
     try host.systemctl("reload", "fairlead-capture.service")
-    #expect(calls(host) == [applied, applied])
+    #expect(calls(host) == Array(repeating: applied, count: 4))
     try host.systemctl("stop", "fairlead-capture.service")
-    #expect(calls(host) == [applied, applied, "capture remove (active)"])
+    #expect(calls(host) == Array(repeating: applied, count: 4) + ["capture remove (active)"])
+    // Without the unit a restart of the proxy applies nothing.
+    try host.systemctl("restart")
+    #expect(calls(host).count == 5)
   }
 
   @Test(
@@ -57,6 +62,10 @@ struct CaptureUnitTests {
     #expect(!host.log.contains("degraded"), "\(host.log)")
     try host.systemctl("restart")
     #expect(try rules().contains("fairlead"))
+    // Rules that lead to the port of before would refuse everybody.
+    try host.configure(listeners: ["{ name: outbound, address: \"127.0.0.1:4150\", capture: redirect }"])
+    try host.systemctl("restart")
+    #expect(try eventually { try rules().contains("--to-ports 4150") && !rules().contains("--to-ports 4140") })
     // What a failed start of the unit must not take: what an apply by hand has to go back to.
     try host.container.run(["fairlead", "capture", "apply", "--confirm", "60s"])
     try host.systemctl("stop", "fairlead-capture.service")

@@ -8,6 +8,7 @@ public enum CaptureError: Error, CustomStringConvertible, Equatable {
   case failed(command: String, reason: String)
   /// The kernel or its tool did not take a rule set.
   case refusedRules(tool: String, reason: String, line: Int?, text: String?, isRestored: Bool)
+  case nobodyListens(UnheardListener)
   case tableInUse(UInt32, family: AddressFamily)
   case stateFile(path: String, reason: String)
   case waitsForConfirmation(seconds: Int)
@@ -26,6 +27,9 @@ public enum CaptureError: Error, CustomStringConvertible, Equatable {
         + (text.map { "\n  line \(line ?? 0): \($0)" } ?? "")
         + (isRestored
           ? "\nnothing was changed" : "\nthe state before could not be restored; 'fairlead capture remove' cleans up")
+    case .nobodyListens(let listener):
+      "a fairleadd is alive, and nobody listens on port \(listener.port) of listener '\(listener.name)': it runs with another "
+        + "configuration; restart it (systemctl restart fairlead), then apply"
     case .tableInUse(let table, let family):
       "routing table \(table) has other \(family.title) routes; choose another with capture.routingTable"
     case .stateFile(let path, let reason): "cannot write \(path): \(reason)"

@@ -42,6 +42,7 @@ public struct CaptureHost: Sendable {
       try rollBackOverdue()
       if let pending { throw .waitsForConfirmation(seconds: pending.secondsLeft) }
       let before = try survey(settings)
+      try checkListeners(settings)
       if before.state.isEmpty || files.read(.before) == nil {
         try files.write(.before, TablesBefore(before).text)
       }
@@ -54,7 +55,7 @@ public struct CaptureHost: Sendable {
           try write(PendingConfirmation(within: confirmWithin, before: before))
           try RollbackWatch.start(stateDirectory: stateDirectory)
         }
-        try run(commands, waitsForLife: settings.refusesAnybody)
+        try run(commands, for: settings)
         // Who is to confirm has all of that time.
         if let confirmWithin { try write(PendingConfirmation(within: confirmWithin, before: before)) }
       } catch {
@@ -123,6 +124,13 @@ public struct CaptureHost: Sendable {
         : "the last apply was not confirmed; rolling it back failed: run 'fairlead capture remove'")
   }
 
+  /// While a proxy is alive its rules hold: they must not lead to a port of which it knows nothing. There everybody would be
+  /// refused, or answered by whichever local user listens.
+  private func checkListeners(_ settings: CaptureSettings) throws(CaptureError) {
+    guard let first = settings.unheardListeners.first else { return }
+    if AddressFamily.allCases.contains(where: { isAlive($0) }) { throw .nobodyListens(first) }
+  }
+
   func survey(_ settings: CaptureSettings) throws(CaptureError) -> Survey {
     let survey = try Survey(runner, table: settings.routingTable)
     for family in Self.families where RuleSet(settings, family: family).needsRouting {
@@ -148,7 +156,8 @@ public struct CaptureHost: Sendable {
     return .refusedRules(tool: tool, reason: reason, line: line, text: text, isRestored: isRestored)
   }
 
-  private func run(_ commands: [Command], waitsForLife: Bool = false) throws(CaptureError) {
+  /// - Parameter settings: what is applied; nil when something is taken away.
+  private func run(_ commands: [Command], for settings: CaptureSettings? = nil) throws(CaptureError) {
     for command in commands {
       var result = try runner.run(command)
       // The kernel frees a rule's hold on a set some time after the rule is gone.
@@ -159,7 +168,7 @@ public struct CaptureHost: Sendable {
         result = try runner.run(command)
       }
       if result.isSuccess || command.isForgiven(result) {
-        if waitsForLife, command.tool == "ipset" { _ = awaitLife() }
+        if let settings, command.tool == "ipset" { try awaitListeners(settings) }
         continue
       }
       let reason = command.reason(result)
@@ -172,7 +181,14 @@ public struct CaptureHost: Sendable {
     }
   }
 
-  /// Gives a running proxy the time for its next beat. Where somebody is refused without the proxy, the rules come after it.
+  /// The sets are new, the rules are not there yet. Where somebody is refused without the proxy, its first beat is waited
+  /// for; and where nobody listens, it must not come.
+  private func awaitListeners(_ settings: CaptureSettings) throws(CaptureError) {
+    guard settings.refusesAnybody || !settings.unheardListeners.isEmpty, awaitLife() else { return }
+    try checkListeners(settings)
+  }
+
+  /// Gives a running proxy the time for its next beat.
   ///
   /// - Returns: whether one is there.
   public func awaitLife() -> Bool {
