@@ -71,7 +71,7 @@ let package = Package(
       ["Base", "CFairlead", "CLiburing", "EventLoop", "HTTP", "Telemetry", "Policy", "Configuration", "Capture"]),
 
     // Floor 6: steering.
-    module("Admin", ["Base", "CFairlead", "HTTP", "Telemetry"]),
+    module("Admin", ["Base", "CFairlead", "EventLoop", "HTTP", "Telemetry"]),
     module("AdminClient", ["Base", "CFairlead", "Telemetry", "Capture"]),
 
     // Floor 7: the two programs.
@@ -94,7 +94,7 @@ let package = Package(
     tests("ConfigurationTests", ["Configuration", "Policy", "Base"]),
     tests("CaptureTests", ["Capture", "Base", "CFairlead"]),
     tests("ProxyTests", ["Proxy", "Configuration", "Policy", "HTTP", "Telemetry", "EventLoop", "Base"]),
-    tests("AdminTests", ["Admin", "AdminClient", "Capture", "Telemetry", "Base"]),
+    tests("AdminTests", ["Admin", "AdminClient", "Capture", "EventLoop", "Telemetry", "Base"]),
     .testTarget(
       name: "IntegrationTests", dependencies: ["TestSupport"], exclude: ["Preload"], swiftSettings: strict),
   ]

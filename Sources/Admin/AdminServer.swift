@@ -2,6 +2,7 @@
 // It lives on the control thread and never waits: not for a client that reads slowly, not for a shard that does not answer.
 
 import Base
+public import EventLoop
 import Glibc
 import Telemetry
 

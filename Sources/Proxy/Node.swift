@@ -189,14 +189,14 @@ public struct ServiceSummary: Sendable {
   public let responses: [UInt64]
   public let retries: UInt64
   public let inFlight: Int
-  public let endpoints: [Configuration.Endpoint]
+  public let endpoints: [Endpoint]
   public let latency: HistogramSnapshot
 }
 
 /// An endpoint and what its counters say.
 public struct EndpointSummary: Sendable {
   public let service: String
-  public let endpoint: Configuration.Endpoint
+  public let endpoint: Endpoint
   public let inFlight: Int
   public let connections: Int
   public let successes: UInt64

@@ -40,13 +40,13 @@ final class ServiceDefinition: @unchecked Sendable {
   let name: String
   let policy: ServicePolicy
   /// None of `(original)`, whose endpoints are what clients connect to.
-  let endpoints: [Configuration.Endpoint]
+  let endpoints: [Endpoint]
   /// Freed with the definition.
   let shared: UnsafeMutablePointer<SharedService>
   /// One socket address an endpoint, stable in memory while connects are in flight.
   let addresses: UnsafeMutablePointer<EndpointSocketAddress>
 
-  init(boundName: String, name: String, policy: ServicePolicy, endpoints: [Configuration.Endpoint]) {
+  init(boundName: String, name: String, policy: ServicePolicy, endpoints: [Endpoint]) {
     self.boundName = boundName
     self.name = name
     self.policy = policy

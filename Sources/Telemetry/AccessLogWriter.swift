@@ -2,6 +2,7 @@
 // It is the one place in this module that does I/O, and it does it on a thread of its own: a full disk or a stalled file
 // system stops the log (rings fill, drops are counted) and never a request.
 
+import Base
 import Glibc
 import Synchronization
 

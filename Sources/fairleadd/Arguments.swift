@@ -2,11 +2,12 @@
 
 import Base
 import Configuration
+import Policy
 
 /// What the daemon was asked to do.
 enum Invocation {
   case run(file: String)
-  case straight(listen: SocketAddress, to: [Configuration.Endpoint], adminSocket: String?, shards: Configuration.Shards)
+  case straight(listen: SocketAddress, to: [Endpoint], adminSocket: String?, shards: Configuration.Shards)
   case validate(file: String)
   case probe
   case version
@@ -102,11 +103,11 @@ enum Arguments {
     }
   }
 
-  private static func endpoints(_ text: String) throws(UsageError) -> [Configuration.Endpoint] {
-    var endpoints: [Configuration.Endpoint] = []
+  private static func endpoints(_ text: String) throws(UsageError) -> [Endpoint] {
+    var endpoints: [Endpoint] = []
     for part in text.split(separator: ",", omittingEmptySubsequences: false) {
       do throws(TextError) {
-        endpoints.append(try Configuration.Endpoint(parsing: String(part)))
+        endpoints.append(try Endpoint(parsing: String(part)))
       } catch {
         throw UsageError(message: "--to '\(part)': \(error)")
       }

@@ -4,6 +4,7 @@
 
 import Admin
 import Base
+import EventLoop
 
 /// A question to every shard, again and again. Used on the control thread only.
 final class Heartbeat: @unchecked Sendable {

@@ -3,6 +3,7 @@
 
 import Admin
 import Base
+import EventLoop
 import Proxy
 
 /// When the host is looked at.

@@ -1,6 +1,7 @@
 // What the admin tests share: a node that says what it is told to, a server on a thread of its own, a raw client.
 
 import Base
+import EventLoop
 import Glibc
 import Synchronization
 import Telemetry

@@ -138,7 +138,7 @@ struct ModelTests {
   @Test("the command line's shorthand is what a file could say")
   func straight() throws {
     let endpoints = try [
-      Configuration.Endpoint(parsing: "127.0.0.1:9001"), Configuration.Endpoint(parsing: "[::1]:9002 * 3"),
+      Endpoint(parsing: "127.0.0.1:9001"), Endpoint(parsing: "[::1]:9002 * 3"),
     ]
     let straight = try Configuration.straight(
       listen: .v4(.loopback, port: 4140), to: endpoints, adminSocket: "/tmp/s.sock", shards: .count(2), nodeName: "n")
@@ -156,9 +156,9 @@ struct ModelTests {
 
   @Test("a shorthand that cannot work says why")
   func wrongStraight() throws {
-    let endpoint = try Configuration.Endpoint(parsing: "127.0.0.1:9001")
+    let endpoint = try Endpoint(parsing: "127.0.0.1:9001")
     func message(
-      _ endpoints: [Configuration.Endpoint], _ socket: String?, _ shards: Configuration.Shards
+      _ endpoints: [Endpoint], _ socket: String?, _ shards: Configuration.Shards
     ) -> String {
       do throws(Diagnostics) {
         _ = try Configuration.straight(

@@ -10,7 +10,7 @@ import TestSupport
 /// 127.0.0.1 with a port.
 func loopback(_ port: UInt16) -> SocketAddress { .v4(IPv4Address(value: 0x7F00_0001), port: port) }
 
-func endpoint(_ port: UInt16) throws -> Configuration.Endpoint { try Configuration.Endpoint(loopback(port)) }
+func endpoint(_ port: UInt16) throws -> Endpoint { try Endpoint(loopback(port)) }
 
 /// `/svc/web`, for names that are known to be well formed.
 func path(_ text: String) throws -> Path { try Path(parsing: text) }

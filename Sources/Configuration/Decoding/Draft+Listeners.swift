@@ -129,12 +129,12 @@ extension Draft {
     if member.value.isNull {
       decoder.report(member.keyRange, "'\(value.path)' has no endpoints; write [127.0.0.1:9001], or [] for none")
     }
-    var endpoints: [Configuration.Endpoint] = []
+    var endpoints: [Endpoint] = []
     var places: [SocketAddress: SourceRange] = [:]
     for item in decoder.items(of: value) {
       guard let scalar = decoder.scalar(of: item, "an endpoint such as 127.0.0.1:9001") else { continue }
       do throws(TextError) {
-        let endpoint = try Configuration.Endpoint(parsing: scalar.text)
+        let endpoint = try Endpoint(parsing: scalar.text)
         if let first = places[endpoint.address] {
           decoder.report(
             item.node.range,

@@ -87,11 +87,6 @@ extension Configuration.StaticDiscovery {
   }
 }
 
-extension Configuration.Endpoint: CustomStringConvertible {
-  /// As a configuration writes it: `127.0.0.1:9001`, or `127.0.0.1:9001 * 2.0` where the weight is not 1.
-  public var description: String { weight == 1 ? address.description : "\(address) * \(weight)" }
-}
-
 extension Configuration.ServiceEntry {
   fileprivate func write(to json: inout JSONWriter) {
     json.member("name", name.description)

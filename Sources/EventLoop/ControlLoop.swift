@@ -1,11 +1,10 @@
 // The control thread's event loop: descriptors, timers and calls from other threads, one after the other, with poll(2).
 // It carries signals, the admin sockets and whatever else steers the node: a few dozen descriptors and no hurry, so simple
-// beats fast. The shards have loops of their own (module EventLoop) and never wait for this one.
+// beats fast. The shards have loops of their own (`Ring`) and never wait for this one.
 
-import Base
+public import Base
 import Glibc
 import Synchronization
-import Telemetry
 
 /// An event loop for one thread. `post` and `stop` may be called from any thread; everything else on the loop's own, or
 /// before it runs.
@@ -33,15 +32,11 @@ public final class ControlLoop: @unchecked Sendable {
   private let stopping = Atomic<Bool>(false)
   private let wakeUp: WakeUp
 
-  /// - Throws: when the kernel has no descriptors left.
-  public init() throws(AdminError) {
+  /// - Throws: the errno of socketpair: the kernel has no descriptors left.
+  public init() throws(SystemError) {
     taken.reserveCapacity(Self.room)
     posted.withLock { $0.reserveCapacity(Self.room) }
-    do {
-      wakeUp = try WakeUp()
-    } catch {
-      throw AdminError("cannot make the control thread's wake-up sockets: \(error.reason)")
-    }
+    wakeUp = try WakeUp()
   }
 
   // MARK: Any thread
@@ -137,10 +132,4 @@ public final class ControlLoop: @unchecked Sendable {
     defer { nextSerial &+= 1 }
     return nextSerial
   }
-}
-
-/// Why the steering side cannot start: one line that says what, and what to do.
-public struct AdminError: Error, CustomStringConvertible, Equatable {
-  public let description: String
-  public init(_ description: String) { self.description = description }
 }

@@ -36,7 +36,7 @@ package final class WakeUp: Sendable {
 }
 
 /// A system call's errno.
-package struct SystemError: Error {
+public struct SystemError: Error {
   package let code: Int32
   package init(code: Int32) { self.code = code }
   /// The C library's words for it.

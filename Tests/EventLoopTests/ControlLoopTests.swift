@@ -5,14 +5,16 @@ import Glibc
 import Synchronization
 import Testing
 
-@testable import Admin
+import class TestSupport.BackgroundThread
+
+@testable import EventLoop
 
 @Suite struct ControlLoopTests {
   @Test("what is posted from other threads runs in order, and stop ends the loop")
   func posting() throws {
     let loop = try ControlLoop()
     let seen = Mutex<[Int]>([])
-    let worker = Worker { loop.run() }
+    let worker = BackgroundThread { loop.run() }
     for number in 0..<1000 { loop.post { seen.withLock { $0.append(number) } } }
     loop.post { loop.stop() }
     worker.join()
