@@ -139,7 +139,10 @@ extension Shard {
   /// One short answer that needs no connection of ours, then the end.
   private func refuse(_ descriptor: Int32, _ error: ProxyError) {
     withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 8) { buffer in
-      let count = LocalResponse.write(error, service: nil, closes: true, withBody: true, via: [], into: buffer) ?? 0
+      let count =
+        LocalResponse.write(
+          error, service: nil, closes: true, withBody: true, via: UnsafeRawBufferPointer(start: nil, count: 0),
+          into: buffer) ?? 0
       // Best effort: the socket's buffer is empty, so this does not block; if it cannot be sent, the end says enough.
       send(descriptor, buffer.baseAddress, count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
     }

@@ -72,9 +72,9 @@ extension Shard {
     record.pointee.errorCode = exchange.pointee.errorCode
     record.pointee.retryCount = exchange.pointee.attempts > 0 ? exchange.pointee.attempts - 1 : 0
     if exchange.pointee.service != noSlot {
-      record.pointee.service = node.logNames.service(Int(exchange.pointee.service))
+      let service = services.service(exchange.pointee.service)
+      record.pointee.service = service.pointee.logName
       if exchange.pointee.endpoint != noSlot {
-        let service = services.service(exchange.pointee.service)
         record.pointee.endpoint = RecordedAddress(
           service.pointee.endpoints[Int(exchange.pointee.endpoint)].address.pointee.peer)
       }
@@ -87,22 +87,19 @@ extension Shard {
   }
 }
 
-/// The numbers of the snapshot's listeners and services in the log's table of names.
+/// The numbers of the snapshot's listeners and workloads in the log's table of names.
 struct LogNames: Sendable {
   private let listeners: [UInt32]
-  private let services: [UInt32]
   private let workloads: [UInt32]
 
   init(_ snapshot: Snapshot, _ names: NameTable) {
     listeners = snapshot.configuration.listeners.map { names.number(of: $0.name) }
-    services = snapshot.services.map { names.number(of: $0.name) }
     // Absent things are left out of the log, and so is `other`.
     workloads = [0] + snapshot.workloads.names.dropFirst().map { names.number(of: $0) }
   }
 
   func listener(_ index: Int) -> UInt32 { index < listeners.count ? listeners[index] : 0 }
   func workload(_ number: WorkloadNumber) -> UInt32 { Int(number) < workloads.count ? workloads[Int(number)] : 0 }
-  func service(_ index: Int) -> UInt32 { index < services.count ? services[index] : 0 }
 }
 
 extension RecordedAddress {

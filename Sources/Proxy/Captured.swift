@@ -29,15 +29,15 @@ struct ShardListener {
   let isInbound: Bool
   /// Endpoints see the client's address.
   var isTransparent: Bool { capture == .tproxy }
-  /// Where the connections of a `tcp` listener go.
-  let target: Resolution
+  /// Where the connections of a `tcp` listener go, among the snapshot's targets.
+  let target: UInt32
 
   init(_ listener: Configuration.Listener, _ snapshot: Snapshot) {
     capture = listener.capture
     kind = listener.protocol
     forwardsUnresolved = listener.unresolved == .forward
     isInbound = listener.direction == .inbound
-    target = listener.to.map { snapshot.resolve($0) } ?? .failed(.unknownName)
+    target = listener.to.flatMap { snapshot.target($0) } ?? noSlot
   }
 }
 

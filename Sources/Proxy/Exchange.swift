@@ -2,7 +2,7 @@
 // stream with an upstream one, and what it asks of them (`sendResponseHead`, `sendRequestBody`, `startUpstreamStream` …) is
 // the business of the protocol that is spoken there: HTTP1Downstream.swift, HTTP1Upstream.swift, Tunnel.swift.
 //
-//   begin     the head is there                       → identify the name, bind it to a service, admit
+//   begin     the head is there                       → find the service its name leads to (Naming.swift), admit
 //   dispatch  a service is known                      → pick an endpoint, take or open a connection
 //   attach    a connection is there                   → the request goes out
 //             a response head comes                   → pass it on; from here nothing can be retried
@@ -21,6 +21,8 @@ typealias ExchangePointer = UnsafeMutablePointer<Exchange>
 
 /// Where an exchange stands.
 enum ExchangePhase: UInt8 {
+  /// Waiting to hear what its name leads to. Its head is kept as it came, and the client's input is held.
+  case naming
   /// Looking for a service, an endpoint, a connection.
   case dispatching
   /// Waiting in its service's queue for a connection to come free.
@@ -64,7 +66,8 @@ struct Exchange {
   let listener: UInt16
   let downstream: UInt32
   var upstream: UInt32 = noSlot
-  var service: UInt32 = noSlot
+  /// Set once, and kept until the exchange has finished.
+  fileprivate(set) var service: ServiceNumber = noSlot
   var endpoint: UInt32 = noSlot
   /// The slot of its original destination, where it goes there and nowhere else.
   var pinned: UInt32 = noSlot
@@ -83,6 +86,9 @@ struct Exchange {
   var firstByteAt: MonotonicInstant
   var requestByteCount: UInt64 = 0
   var responseByteCount: UInt64 = 0
+  /// The head as it came, while the name is being asked for: a chunk's address, and how many bytes.
+  var head: UInt = 0
+  var headByteCount: UInt32 = 0
   /// The request, serialized, while no connection has it.
   var request = SegmentQueue()
   /// What of the request has been sent in this attempt, kept until the response starts.
@@ -111,7 +117,27 @@ extension Shard {
     if requestHead.pointee.wantsUpgrade { exchange.pointee.flags.insert(.expectsUpgrade) }
     if accessLog != nil { openRecord(exchange, downstream, bytes) }
 
-    if let error = bind(exchange, downstream, bytes) {
+    if let error = refusal(downstream, bytes) {
+      fail(exchange, error)
+    } else {
+      name(exchange, downstream, bytes)
+    }
+  }
+
+  /// Why a request is not served, whatever its name.
+  private func refusal(_ downstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) -> ProxyError? {
+    if let refusal = captureRefusal(downstream) { return refusal }
+    if isLooping(bytes) { return .loop }
+    return requestHead.pointee.method == .connect ? .methodNotSupported : nil
+  }
+
+  /// It is known what a request's name leads to. The head is `requestHead`, over `bytes`.
+  func named(
+    _ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer,
+    _ resolution: Resolution
+  ) {
+    exchange.pointee.phase = .dispatching
+    if let error = bind(exchange, downstream, resolution) {
       fail(exchange, error)
     } else if writeRequestHead(exchange, bytes) {
       extendDeadline(exchange)
@@ -121,44 +147,32 @@ extension Shard {
     }
   }
 
-  /// Finds the service of a request, and room for it there. Returns why it is not served.
+  /// Gives an exchange its service, and finds room for it there. Returns why it is not served.
   private func bind(
-    _ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer
+    _ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ resolution: Resolution
   ) -> ProxyError? {
-    if let refusal = captureRefusal(downstream) { return refusal }
-    let resolution = resolve(requestHead.pointee.authorityRange.slice(of: bytes))
     if goesToOriginal(downstream, resolution) {
       if !goToOriginal(exchange, downstream) { return .tooManyDestinations }
     } else {
       switch resolution {
       case .failed(let error): return error
-      case .service(let service): exchange.pointee.service = service
+      case .service(let service):
+        if !give(exchange, service) { return .unknownName }
       }
     }
-    if isLooping(bytes) { return .loop }
-    if requestHead.pointee.method == .connect { return .methodNotSupported }
     return admit(exchange) ? nil : .tooManyRequests
   }
 
-  /// The service a host leads to, from this shard's cache or, once, from the delegation table.
-  private func resolve(_ host: UnsafeRawBufferPointer) -> Resolution {
-    let generation = UInt32(truncatingIfNeeded: snapshot.generation)
-    switch names.lookup(host, generation: generation) {
-    case .service(let index): return .service(index)
-    case .negative: return .failed(.unknownName)
-    case .unknown:
-      let resolution = snapshot.resolve(host: host)
-      switch resolution {
-      case .service(let index): names.insert(host, generation: generation, answer: .service(index))
-      case .failed(.unknownName): names.insert(host, generation: generation, answer: .negative)
-      case .failed: break
-      }
-      return resolution
-    }
+  /// Gives an exchange its service. False when that has just been given up.
+  func give(_ exchange: ExchangePointer, _ number: ServiceNumber) -> Bool {
+    guard let service = services.find(number), !service.pointee.isLeaving else { return false }
+    service.pointee.exchangeCount &+= 1
+    exchange.pointee.service = number
+    return true
   }
 
   private func isLooping(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard snapshot.sendsVia else { return false }
+    guard sendsVia else { return false }
     return requestHead.pointee.countVia(pseudonym: viaPseudonym, in: bytes) > limits.viaHops
   }
 
@@ -323,6 +337,7 @@ extension Shard {
     }
     segments.releaseAll(&exchange.pointee.request)
     segments.releaseAll(&exchange.pointee.replay)
+    releaseHead(exchange)
     if exchange.pointee.flags.contains(.admitted) {
       services.service(exchange.pointee.service).pointee.shared.pointee.requests.subtract()
     }
@@ -330,6 +345,7 @@ extension Shard {
     statistics.countExchange(
       exchange, services, workload: downstream.pointee.workload, now: state.pointee.now)
     if exchange.pointee.record != noSlot { closeRecord(exchange) }
+    if exchange.pointee.service != noSlot { services.service(exchange.pointee.service).pointee.exchangeCount &-= 1 }
     exchangeTimers.cancel(exchange.pointee.index)
     exchanges.free(exchange.pointee.index)
   }

@@ -40,7 +40,7 @@ extension Shard {
     case .safe(.staleConnection) where exchange.pointee.pinned != noSlot: 4
     case .safe(.idempotent): 3
     case .safe(.neverSent), .safe(.staleConnection):
-      min(services.service(exchange.pointee.service).pointee.endpointCount + 2, 10)
+      min(services.service(exchange.pointee.service).pointee.liveCount + 2, 10)
     }
   }
 
@@ -73,6 +73,10 @@ extension Shard {
 
   /// The exchange's time is over.
   func exchangeExpired(_ exchange: ExchangePointer) {
+    if exchange.pointee.phase == .naming {
+      fail(exchange, .nameTimeout)
+      return
+    }
     if isMoving(exchange) {
       extendDeadline(exchange)
       return

@@ -20,6 +20,9 @@ extension Shard {
         connection.pointee.flags.insert(.inputHeld)
         return offset
       case .head: offset += takeRequestHead(connection, bytes + offset, count - offset)
+      case .body where isBeingNamed(connection), .trailers where isBeingNamed(connection):
+        connection.pointee.flags.insert(.inputHeld)
+        return offset
       case .body: offset += takeRequestBody(connection, bytes + offset, count - offset, owner)
       case .trailers: offset += takeRequestTrailers(connection, bytes + offset, count - offset)
       case .complete:
@@ -28,6 +31,20 @@ extension Shard {
       }
     }
     return offset
+  }
+
+  /// Its head waits to hear what its name leads to: the body follows the head, not the other way round.
+  private func isBeingNamed(_ connection: ConnectionPointer) -> Bool {
+    connection.pointee.exchange != noSlot && exchanges.pointer(connection.pointee.exchange).pointee.phase == .naming
+  }
+
+  /// Parses a head that was parsed before and has been kept since.
+  func parseKeptHead(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    if case .complete = HTTP1Parser.parseRequest(bytes, into: &requestHead.pointee, limits: limits.head) {
+      true
+    } else {
+      false
+    }
   }
 
   private func takeRequestHead(_ connection: ConnectionPointer, _ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
@@ -226,8 +243,8 @@ extension Shard {
       return
     }
     let written = LocalResponse.write(
-      error, service: service == noSlot ? nil : snapshot.services[Int(service)].name, closes: closes,
-      withBody: !codec.flags.contains(.headRequest), via: snapshot.viaLine,
+      error, service: serviceName(service), closes: closes,
+      withBody: !codec.flags.contains(.headRequest), via: viaLine,
       into: UnsafeMutableRawBufferPointer(start: target, count: LocalResponse.sizeLimit))
     guard let written else {
       close(downstream, abort: true)

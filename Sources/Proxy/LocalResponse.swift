@@ -15,7 +15,7 @@ enum LocalResponse {
   ///   - withBody: false for the answer to a HEAD request, which has the same head.
   ///   - via: a whole `via` line, or nothing.
   static func write(
-    _ error: ProxyError, service: String?, closes: Bool, withBody: Bool, via: [UInt8],
+    _ error: ProxyError, service: String?, closes: Bool, withBody: Bool, via: UnsafeRawBufferPointer,
     into buffer: UnsafeMutableRawBufferPointer
   ) -> Int? {
     var writer = HTTP1Writer(buffer)
@@ -36,7 +36,7 @@ enum LocalResponse {
     }
     if error.status == 405 { writer.append("\r\nallow: GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH") }
     writer.append("\r\n")
-    via.withUnsafeBytes { writer.append($0) }
+    writer.append(via)
     if closes { writer.append("connection: close\r\n") }
     writer.append("\r\n")
     if withBody {

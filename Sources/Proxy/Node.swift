@@ -16,16 +16,20 @@ public struct NodeError: Error, CustomStringConvertible {
 
 /// A running proxy.
 public final class Node: @unchecked Sendable {
-  public let configuration: Configuration
+  public var configuration: Configuration { snapshot.configuration }
   public let registry: Registry
-  public let generation: UInt64 = 1
+  public var generation: UInt64 { snapshot.generation }
   /// The addresses really bound, in the configuration's order: ports are known even where 0 was asked for.
   public let listenerAddresses: [SocketAddress]
   /// What there was to say about opening the listeners, a line each.
   public let listenerNotes: [String]
   /// The CPU of each shard; nil where it is not pinned.
   public let shardCPUs: [Int?]
-  let snapshot: Snapshot
+  private(set) var snapshot: Snapshot
+  let directory: ServiceDirectory
+  private let binder: NameBinder
+  /// Of what names lead to.
+  private var namesGeneration: UInt32 = 1
   let shared: NodeShared
   fileprivate let shards: [Shard]
   private let threads: [ShardThread]
@@ -41,10 +45,11 @@ public final class Node: @unchecked Sendable {
   /// - Parameters:
   ///   - names: the table the access log's writer reads names from.
   ///   - accessRings: one a shard where an access log is written, else none.
+  ///   - loop: the control thread's: where names are looked up for the shards.
   ///   - keeper: passes listening sockets of an earlier process, and keeps ours for the next one; nil where there is none.
   public static func start(
     _ configuration: Configuration, shardCount: Int, registry: Registry, names: NameTable, accessRings: [AccessRing],
-    keeper: (any ListenerKeeper)? = nil
+    loop: ControlLoop, keeper: (any ListenerKeeper)? = nil
   ) throws(NodeError) -> Node {
     let snapshot = Snapshot(configuration, generation: 1)
     let shared = NodeShared(shardCount: shardCount, logNames: LogNames(snapshot, names))
@@ -64,20 +69,30 @@ public final class Node: @unchecked Sendable {
         throw NodeError(description: "cannot set up shard \(index): \(error)")
       }
     }
+    let directory = ServiceDirectory(
+      metrics: metrics, shardCount: shardCount, listeners: configuration.listeners.map(\.name), logNames: names
+    ) { shared.broadcast($0) }
+    directory.setStatic(configuration, captures: snapshot.captures) { shared.broadcast(.original($0)) }
     var opening = ListenerOpening(configuration.listeners, shards: shards, passed: passed, keeper: keeper)
     try opening.run()
     shared.ownPorts = opening.addresses.compactMap(\.port)
-    return try Node(
-      configuration: configuration, registry: registry, metrics: metrics, snapshot: snapshot, shared: shared,
-      shards: shards, listeners: opening, survey: survey)
+    let node = try Node(
+      registry: registry, metrics: metrics, snapshot: snapshot, directory: directory, shared: shared, shards: shards,
+      listeners: opening, survey: survey)
+    // Whoever asked before is answered now; whoever asks from now on wakes us.
+    shared.onQuestion { [weak node] in loop.post { [weak node] in node?.answerQuestions() } }
+    loop.post { [weak node] in node?.answerQuestions() }
+    return node
   }
 
   private init(
-    configuration: Configuration, registry: Registry, metrics: NodeMetrics, snapshot: Snapshot, shared: NodeShared,
+    registry: Registry, metrics: NodeMetrics, snapshot: Snapshot, directory: ServiceDirectory, shared: NodeShared,
     shards: [Shard], listeners: ListenerOpening, survey: HostSurvey
   ) throws(NodeError) {
     self.survey = survey
-    self.configuration = configuration
+    self.directory = directory
+    binder = NameBinder(Delegation(entries: snapshot.configuration.delegations.map(\.entry)), directory)
+    let configuration = snapshot.configuration
     self.registry = registry
     self.metrics = metrics
     self.snapshot = snapshot
@@ -106,12 +121,39 @@ public final class Node: @unchecked Sendable {
       threads.append(thread)
     }
     self.threads = threads
-    for (service, definition) in snapshot.services.enumerated() {
-      for endpoint in definition.endpoints {
-        let labels = [snapshot.services[service].name, endpoint.address.description, "live"]
-        metrics.common.endpointState.cell(shard: registry.controlShard, labels: labels).set(1)
-      }
+  }
+
+  // MARK: Names
+
+  /// Answers what shards have asked since the last time.
+  private func answerQuestions() {
+    shared.questions.drain { question in
+      let answer = NameAnswer(
+        resolution: binder.resolve(question.subject), exchange: question.exchange,
+        exchangeGeneration: question.exchangeGeneration)
+      _ = shared.send(.answer(answer), to: question.shard)
     }
+  }
+
+  /// Names may lead elsewhere from now on: shards forget what they know.
+  private func forgetNames() {
+    namesGeneration &+= 1
+    shared.broadcast(.forgetNames(generation: namesGeneration))
+  }
+
+  // MARK: Configuration
+
+  /// Another configuration holds from now on. What cannot change while the node runs must be the same
+  /// (`Configuration.changesThatNeedRestart`).
+  public func publish(_ configuration: Configuration) {
+    let next = Snapshot(configuration, generation: snapshot.generation &+ 1)
+    let former = Set(snapshot.configuration.staticServiceNames)
+    directory.setStatic(configuration, captures: next.captures)
+    binder.delegation = Delegation(entries: configuration.delegations.map(\.entry))
+    snapshot = next
+    shared.broadcast(.publish(next))
+    forgetNames()
+    for name in former.subtracting(configuration.staticServiceNames) { directory.remove(name) }
   }
 
   /// Lets a shard go to its thread: until then, and again after `join`, only the control thread touches it.
@@ -166,8 +208,8 @@ public final class Node: @unchecked Sendable {
     ask(.connections(ShardGather(expected: shards.count, reply: reply), limit: limit))
   }
 
-  /// The endpoints' loads, by shard, service and endpoint.
-  public func loads(_ reply: @escaping @Sendable ([[[EndpointLoad]]]) -> Void) {
+  /// The endpoints' loads, by shard.
+  public func loads(_ reply: @escaping @Sendable ([[ShardLoad]]) -> Void) {
     ask(.loads(ShardGather(expected: shards.count, reply: reply)))
   }
 
@@ -179,7 +221,7 @@ public final class Node: @unchecked Sendable {
   public func connectionCount(shard: Int) -> Int { shared.connectionCount(of: shard) }
 
   /// Requests in progress of all services.
-  public var inFlightRequestCount: Int { snapshot.services.reduce(0) { $0 + $1.shared.pointee.requests.value } }
+  public var inFlightRequestCount: Int { directory.all.reduce(0) { $0 + $1.service.shared.pointee.requests.value } }
 }
 
 /// A service and what its counters say.
@@ -196,6 +238,8 @@ public struct ServiceSummary: Sendable {
 /// An endpoint and what its counters say.
 public struct EndpointSummary: Sendable {
   public let service: String
+  /// The service's.
+  public let number: UInt32
   public let endpoint: Endpoint
   public let inFlight: Int
   public let connections: Int
@@ -206,7 +250,8 @@ public struct EndpointSummary: Sendable {
 extension Node {
   /// Every service's counters now.
   public func serviceSummaries() -> [ServiceSummary] {
-    snapshot.services.map { definition in
+    directory.all.map { entry in
+      let definition = entry.service
       var responses = [UInt64](repeating: 0, count: ServiceCells.classes.count)
       var latency = HistogramSnapshot()
       for listener in configuration.listeners {
@@ -225,17 +270,17 @@ extension Node {
       }
       return ServiceSummary(
         name: definition.name, responses: responses, retries: retries,
-        inFlight: definition.shared.pointee.requests.value, endpoints: definition.endpoints, latency: latency)
+        inFlight: definition.shared.pointee.requests.value, endpoints: entry.endpoints, latency: latency)
     }
   }
 
   /// Every endpoint's counters now, in the order of the services and their endpoints.
   public func endpointSummaries() -> [EndpointSummary] {
-    snapshot.services.flatMap { definition in
-      definition.endpoints.map { endpoint in
-        let labels = [definition.name, endpoint.address.description]
+    directory.all.flatMap { entry in
+      entry.endpoints.map { endpoint in
+        let labels = [entry.service.name, endpoint.address.description]
         return EndpointSummary(
-          service: definition.name, endpoint: endpoint,
+          service: entry.service.name, number: entry.service.number, endpoint: endpoint,
           inFlight: gauge(metrics.endpointInFlight.family, labels),
           connections: gauge(metrics.endpointConnections.family, labels),
           successes: counter(metrics.endpointAttempts.family, labels + ["success"]),
@@ -248,6 +293,9 @@ extension Node {
   public func loopLagNanoseconds(shard: Int) -> UInt64 {
     UInt64(max(0, gauge(metrics.common.loopLag.family, ["\(shard)"])))
   }
+
+  /// What services are called that connections name by their numbers; empty for a number that has none.
+  public var serviceNames: [String] { directory.namesByNumber }
 
   /// Requests finished on a shard.
   public func requestCount(shard: Int) -> UInt64 { shards[shard].statistics.requests.value }

@@ -13,7 +13,19 @@ enum ShardMessage: Sendable {
   case adopt(descriptor: Int32, listener: UInt32)
   case ping(ShardRoll)
   case connections(ShardGather<ShardConnections>, limit: Int)
-  case loads(ShardGather<[[EndpointLoad]]>)
+  case loads(ShardGather<[ShardLoad]>)
+  /// A service is there, or has changed.
+  case service(ServiceUpdate)
+  /// A service is given up, after an update that takes its endpoints.
+  case serviceRemoved(ServiceNumber)
+  /// Which service is that of original destinations.
+  case original(ServiceNumber)
+  /// What a name this shard asked for leads to.
+  case answer(NameAnswer)
+  /// What names led to no longer holds.
+  case forgetNames(generation: UInt32)
+  /// Another configuration.
+  case publish(Snapshot)
   /// A shard is at the limit of a service's connections and needs one: close an idle one.
   case freeConnection(service: UInt32)
   /// A connection of a service was closed while requests wait for one.
@@ -74,6 +86,9 @@ final class NodeShared: @unchecked Sendable {
   /// Cgroups that a shard met and found in no table, for the control thread.
   private let unknownCGroups = Mutex<Set<UInt64>>([])
   private let wakeForCGroups = Mutex<(@Sendable () -> Void)?>(nil)
+  /// Names that shards want to know, for the control thread.
+  let questions = Mailbox<NameQuestion>(capacity: 65_536)
+  private let wakeForQuestions = Mutex<(@Sendable () -> Void)?>(nil)
   private let wakeAccessLog = Mutex<(@Sendable () -> Void)?>(nil)
   private let mailboxes: [Mailbox<ShardMessage>]
   private let wakeDescriptors: [Int32]
@@ -114,6 +129,26 @@ final class NodeShared: @unchecked Sendable {
   /// To all shards but the one that sends.
   func broadcast(_ message: ShardMessage, from sender: Int) {
     for shard in 0..<shardCount where shard != sender { _ = send(message, to: shard) }
+  }
+
+  /// To all shards.
+  func broadcast(_ message: ShardMessage) {
+    for shard in 0..<shardCount { _ = send(message, to: shard) }
+  }
+
+  // MARK: Names
+
+  func onQuestion(_ wake: @escaping @Sendable () -> Void) { wakeForQuestions.withLock { $0 = wake } }
+
+  /// A shard wants to know a name. False when too many questions wait already.
+  func ask(_ question: NameQuestion) -> Bool {
+    switch questions.push(question) {
+    case .full: return false
+    case .queued: return true
+    case .wakeReader:
+      wakeForQuestions.withLock { $0 }?()
+      return true
+    }
   }
 
   // MARK: Access log

@@ -109,11 +109,11 @@ extension UInt32 {
 extension Shard {
   /// Sends an exchange to the address its client had connected to. False when there is no room for one more address.
   func goToOriginal(_ exchange: ExchangePointer, _ downstream: ConnectionPointer) -> Bool {
-    guard let service = snapshot.originalService, let destinations,
-      let slot = destinationSlot(services.service(service), destinations, downstream.pointee.original)
+    let number = state.pointee.originalService
+    guard let service = services.find(number), let destinations,
+      let slot = destinationSlot(service, destinations, downstream.pointee.original), give(exchange, number)
     else { return false }
     destinations.pin(slot)
-    exchange.pointee.service = service
     exchange.pointee.pinned = slot
     return true
   }

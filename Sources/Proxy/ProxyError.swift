@@ -17,6 +17,8 @@ enum ProxyError: Equatable {
   case badName
   case unknownName
   case delegationFailed
+  case nameTimeout
+  case tooManyNames
   case endpointUnreachable
   case connectTimeout
   case endpointClosed
@@ -45,6 +47,8 @@ enum ProxyError: Equatable {
     case .badName: 2002
     case .unknownName: 2003
     case .delegationFailed: 2004
+    case .nameTimeout: 2005
+    case .tooManyNames: 2006
     case .endpointUnreachable: 2101
     case .connectTimeout: 2102
     case .endpointClosed: 2103
@@ -75,8 +79,10 @@ enum ProxyError: Equatable {
     case .unknownName: 404
     case .delegationFailed: 502
     case .endpointUnreachable, .endpointClosed, .endpointGarbage, .responseTruncated: 502
-    case .connectTimeout, .requestTimeout: 504
-    case .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations: 503
+    case .connectTimeout, .requestTimeout, .nameTimeout: 504
+    case .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations,
+      .tooManyNames:
+      503
     case .loop, .selfLoop: 508
     case .straightConnection: 421
     }
@@ -94,6 +100,8 @@ enum ProxyError: Equatable {
     case .badName: "the host cannot be a service name"
     case .unknownName: "no service has this name"
     case .delegationFailed: "the delegation of this name does not end"
+    case .nameTimeout: "discovery did not say in time what this name leads to"
+    case .tooManyNames: "too many names are being looked up at once"
     case .endpointUnreachable: "no endpoint of the service accepts connections"
     case .connectTimeout: "no endpoint of the service answered a connect in time (timeouts.connect)"
     case .endpointClosed: "the endpoint closed the connection before it answered"
@@ -120,7 +128,8 @@ enum ProxyError: Equatable {
     case .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated, .requestTimeout,
       .noEndpoint:
       "fairlead endpoints"
-    case .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations:
+    case .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations, .nameTimeout,
+      .tooManyNames:
       "fairlead status"
     case .straightConnection, .selfLoop: "fairlead capture status"
     }
@@ -149,7 +158,8 @@ enum ProxyError: Equatable {
 
   private static let others: [ProxyError] = [
     .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .noHost, .badName, .unknownName,
-    .delegationFailed, .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated,
+    .delegationFailed, .nameTimeout, .tooManyNames, .endpointUnreachable, .connectTimeout, .endpointClosed,
+    .endpointGarbage, .responseTruncated,
     .requestTimeout, .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations,
     .loop,
     .straightConnection, .selfLoop,

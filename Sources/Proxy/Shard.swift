@@ -16,8 +16,9 @@ import Telemetry
 final class Shard {
   let index: Int
   let node: NodeShared
-  let limits: ShardLimits
-  let snapshot: Snapshot
+  /// Read where it does not matter what that costs; what every request needs stands in `state` and in plain memory.
+  private(set) var snapshot: Snapshot
+  let sendsVia: Bool
   let ring: Ring
   let connections: Slab<Connection>
   let connectionTimers: TimerWheel
@@ -26,6 +27,8 @@ final class Shard {
   let sendVectors: Slab<SendVector>
   let segments: SegmentStore
   let services: ShardServices
+  /// Those of the endpoints of `(original)`, all in one series; nil where nothing is captured.
+  let originalCells: EndpointCells?
   let names: NameCache
   let statistics: ShardStatistics
   let accessLog: AccessRing?
@@ -66,16 +69,9 @@ final class Shard {
     self.node = node
     self.snapshot = snapshot
     self.accessLog = accessLog
+    sendsVia = snapshot.sendsVia
     let now = MonotonicInstant.now()
-    let configured = snapshot.configuration.limits
-    limits = ShardLimits(
-      head: HTTP1Limits(
-        headerBytes: Int(clamping: configured.headerBytes.bytes), headers: configured.headers,
-        requestLineBytes: Int(clamping: configured.requestLineBytes.bytes)),
-      connections: configured.connections,
-      headerTimeoutNanoseconds: configured.headerTimeout.wholeNanoseconds,
-      idleTimeoutNanoseconds: configured.idleTimeout.wholeNanoseconds,
-      viaHops: configured.viaHops)
+    let limits = ShardLimits(snapshot.configuration.limits)
     ring = try Ring()
     segments = try SegmentStore(receiveBuffers: ReceiveBufferPool(ring: ring))
     let capacity = Shard.connectionCapacity(snapshot)
@@ -85,7 +81,9 @@ final class Shard {
     exchangeTimers = try TimerWheel(capacity: Shard.exchangeCapacity, now: now)
     sendVectors = try Slab(capacity: capacity)
     records = try Slab(capacity: Shard.exchangeCapacity)
-    services = ShardServices(snapshot, metrics: metrics, shard: index)
+    services = try ShardServices(shard: index)
+    originalCells =
+      snapshot.captures ? metrics.endpointCells(shard: index, service: "(original)", endpoint: "any") : nil
     var random = RandomSource.seededByKernel()
     names = NameCache(random: &random)
     statistics = ShardStatistics(
@@ -110,21 +108,67 @@ final class Shard {
       (listenerPolicies + position).initialize(to: ShardListener(listener, snapshot))
     }
     destinations =
-      snapshot.originalService == nil
-      ? nil
-      : OriginalDestinations(
-        capacity: UInt32(clamping: configured.destinations), random: &random)
-    upstreamMark = snapshot.originalService == nil ? 0 : snapshot.configuration.capture.mark
+      snapshot.captures
+      ? OriginalDestinations(
+        capacity: UInt32(clamping: snapshot.configuration.limits.destinations), random: &random) : nil
+    upstreamMark = snapshot.captures ? snapshot.configuration.capture.mark : 0
     batch = .allocate(capacity: Shard.batchCapacity)
     state = .allocate(capacity: 1)
-    state.initialize(to: ShardState(now: now, random: random))
+    state.initialize(to: ShardState(now: now, random: random, limits: limits))
+    setTargets()
   }
 
-  /// Downstream connections up to the node's limit, and as many upstream ones as the services may have.
+  /// Downstream connections up to the node's limit, and as many upstream ones; that is address space, not memory. Services
+  /// may have more in all: then connections to endpoints are refused for want of room.
   private static func connectionCapacity(_ snapshot: Snapshot) -> UInt32 {
-    var total = snapshot.configuration.limits.connections
-    for service in snapshot.services { total += service.policy.limits.connections }
-    return UInt32(clamping: min(total, 1 << 22))
+    UInt32(clamping: min(max(snapshot.configuration.limits.connections * 2, 1 << 18), 1 << 22))
+  }
+
+  // MARK: Configuration
+
+  var limits: ShardLimits { @inline(__always) get { state.pointee.limits } }
+
+  /// A new configuration holds from now on. Exchanges that have begun finish as they began.
+  private func publish(_ snapshot: Snapshot) {
+    self.snapshot = snapshot
+    let headers = limits.head.headers
+    state.pointee.limits = ShardLimits(snapshot.configuration.limits)
+    if limits.head.headers != headers {
+      requestHead.pointee = RequestHead(maximumFields: limits.head.headers)
+      responseHead.pointee = ResponseHead(maximumFields: limits.head.headers)
+      trailerFields.pointee = FieldTable(capacity: limits.head.headers)
+    }
+    for (position, listener) in snapshot.configuration.listeners.enumerated() {
+      listenerPolicies[position] = ShardListener(listener, snapshot)
+    }
+    setTargets()
+  }
+
+  private func setTargets() {
+    state.pointee.targets?.deallocate()
+    let count = snapshot.targets.count
+    let targets = UnsafeMutablePointer<TargetAnswer>.allocate(capacity: max(count, 1))
+    targets.initialize(repeating: TargetAnswer(), count: max(count, 1))
+    (state.pointee.targets, state.pointee.targetCount) = (targets, count)
+  }
+
+  /// A service has changed: idle connections to endpoints that are gone are closed, and whoever waits for one tries again.
+  private func take(_ update: ServiceUpdate) {
+    let draining = services.apply(update, now: state.pointee.now)
+    let service = services.service(update.service.number)
+    for slot in draining {
+      while service.pointee.endpoints[Int(slot)].idleHead != noSlot {
+        close(connections.pointer(service.pointee.endpoints[Int(slot)].idleHead))
+      }
+    }
+    retryPending(service)
+  }
+
+  /// Frees what has drained, a few times a second while there is something that drains.
+  private func sweepServices() {
+    guard services.needsSweep, (state.pointee.sweepAt ?? state.pointee.now) <= state.pointee.now else { return }
+    services.sweep()
+    state.pointee.sweepAt = services.needsSweep ? deadline(after: 250_000_000) : nil
   }
 
   // MARK: The loop
@@ -132,6 +176,8 @@ final class Shard {
   /// Runs until told to stop. The shard's thread lives in here.
   func run() {
     do throws(RingError) { try ring.enable() } catch { fatalStart(error) }
+    // The services come first.
+    takeMessages()
     armWakeup()
     armAccepts()
     while !state.pointee.isStopping {
@@ -142,6 +188,7 @@ final class Shard {
       expireTimers()
       retryStarved()
       settleOverdueAttributions()
+      sweepServices()
       if let retry = state.pointee.acceptRetryAt, retry <= state.pointee.now, !state.pointee.isDraining {
         state.pointee.acceptRetryAt = nil
         armAccepts()
@@ -203,6 +250,7 @@ final class Shard {
     var wake = connectionTimers.nextWake(after: now)
     if let other = exchangeTimers.nextWake(after: now), wake.map({ other < $0 }) ?? true { wake = other }
     if let retry = state.pointee.acceptRetryAt, wake.map({ retry < $0 }) ?? true { wake = retry }
+    if let sweep = state.pointee.sweepAt, wake.map({ sweep < $0 }) ?? true { wake = sweep }
     if let settle = nextAttribution, wake.map({ settle < $0 }) ?? true { wake = settle }
     if state.pointee.starved.count > 0 {
       let soon = now.advanced(byNanoseconds: 10_000_000)
@@ -278,14 +326,28 @@ final class Shard {
 
   private func wokenUp() {
     armWakeup()
+    takeMessages()
+  }
+
+  private func takeMessages() {
     node.mailbox(of: index).drain { message in
       switch message {
+      case .service(let update): take(update)
+      case .serviceRemoved(let number): if let service = services.leave(number) { retryPending(service) }
+      case .original(let number):
+        state.pointee.originalService = number
+        if let destinations, let originalCells {
+          services.makeOriginal(number, slots: Int(destinations.capacity), cells: originalCells)
+        }
+      case .answer(let answer): answered(answer)
+      case .forgetNames(let generation): state.pointee.namesGeneration = generation
+      case .publish(let snapshot): publish(snapshot)
       case .adopt(let descriptor, let listener): adopt(descriptor, listener)
       case .ping(let roll): roll.answer()
       case .connections(let gather, let limit): gather.add(listConnections(limit: limit))
       case .loads(let gather): gather.add(listLoads())
       case .freeConnection(let service): freeIdleConnection(of: service)
-      case .connectionFreed(let service): retryPending(services.service(service))
+      case .connectionFreed(let number): if let service = services.find(number) { retryPending(service) }
       case .host(let tables): takeHostTables(tables)
       case .drain(let keepsListeners): beginDrain(keepsListeners: keepsListeners)
       case .stop: state.pointee.isStopping = true
@@ -352,6 +414,7 @@ final class Shard {
     listenerPolicies.deallocate()
     authorityText.deallocate()
     batch.deallocate()
+    state.pointee.targets?.deallocate()
     state.pointee.dirty.destroy()
     state.pointee.closing.destroy()
     state.pointee.starved.destroy()

@@ -26,6 +26,14 @@ public struct ConnectionSummary: Sendable {
   public let bytesSent: UInt64
 }
 
+/// What one shard's balancer thinks of an endpoint.
+public struct ShardLoad: Sendable {
+  /// The service's number.
+  public let service: UInt32
+  public let endpoint: SocketAddress
+  public let load: EndpointLoad
+}
+
 /// What one shard has, shown or not.
 public struct ShardConnections: Sendable {
   public let total: Int
@@ -64,11 +72,15 @@ extension Shard {
       bytesSent: connection.pointee.bytesSent)
   }
 
-  /// The loads of every service's endpoints, in the snapshot's order.
-  func listLoads() -> [[EndpointLoad]] {
-    (0..<UInt32(services.count)).map { number in
-      let service = services.service(number)
-      return (0..<service.pointee.endpointCount).map { service.pointee.loads[$0] }
+  /// The loads of every service's endpoints.
+  func listLoads() -> [ShardLoad] {
+    (0..<services.count).flatMap { number -> [ShardLoad] in
+      guard let service = services.find(number) else { return [] }
+      return (0..<service.pointee.endpointCount).compactMap { slot in
+        let endpoint = service.pointee.endpoints[slot]
+        guard endpoint.state == .live, let shared = endpoint.shared?.takeUnretainedValue() else { return nil }
+        return ShardLoad(service: number, endpoint: shared.endpoint.address, load: service.pointee.loads[slot])
+      }
     }
   }
 }

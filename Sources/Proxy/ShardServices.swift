@@ -1,5 +1,9 @@
-// A shard's own tables of a snapshot's services: policies as plain numbers, loads, idle connections, metric cells.
-// Everything a request needs after its name is known is reached from one `ShardService` by pointers.
+// A shard's own view of the node's services: policies as plain numbers, loads, idle connections, metric cells. Everything a
+// request needs after its name is known is reached from one `ShardService` by pointers.
+//
+// An endpoint has a slot: connections and exchanges name it by that number. What discovery says later changes slots only by
+// adding some and by letting others drain: the slot of an endpoint that is gone takes no new requests, loses its idle
+// connections, and is free for another when nothing uses it any more. The same goes for a whole service that is given up.
 
 import Base
 import Configuration
@@ -41,102 +45,297 @@ struct ShardEndpoint {
   var idleHead: UInt32 = noSlot
   var idleCount: UInt32 = 0
   var openCount: UInt32 = 0
+  /// The update that named it last.
+  var seen: UInt32 = 0
+  var state = State.live
   let address: UnsafeMutablePointer<EndpointSocketAddress>
   let cells: EndpointCells
+  /// Nil for an original destination. Held while the slot is not free.
+  let shared: Unmanaged<SharedEndpoint>?
+
+  enum State: UInt8 {
+    case live
+    /// Gone from discovery: what it has in flight finishes.
+    case draining
+    /// Nobody's; only `idleHead` and the counts, all zero, mean anything.
+    case free
+  }
 }
 
 /// One service as this shard sees it.
 struct ShardService {
-  let policy: ShardPolicy
+  let identity: Unmanaged<Service>
+  let number: ServiceNumber
+  var policy: ShardPolicy
   let shared: UnsafeMutablePointer<SharedService>
   /// What Host says for a client that named none: the service's name.
   let authority: UnsafeRawBufferPointer
-  /// Endpoints to choose from; none of `(original)`, whose slots are reached by address.
-  let endpointCount: Int
-  let endpoints: UnsafeMutablePointer<ShardEndpoint>
-  let loads: UnsafeMutablePointer<EndpointLoad>
+  /// Slots that are or were used; none of `(original)`, whose slots are reached by address.
+  var endpointCount = 0
+  /// Slots that discovery knows.
+  var liveCount = 0
+  var capacity: Int
+  var endpoints: UnsafeMutablePointer<ShardEndpoint>
+  var loads: UnsafeMutablePointer<EndpointLoad>
   /// Where weights differ.
-  let weights: WeightTable?
-  let ewma: PeakEWMA
+  var weights: WeightTable?
+  var ewma: PeakEWMA
   /// Idle connections to all its endpoints.
   var idleCount: UInt32 = 0
+  /// Exchanges that have it.
+  var exchangeCount: UInt32 = 0
   /// Exchanges waiting for a connection, first come first served, linked by `Exchange.nextPending`.
   var pendingHead: UInt32 = noSlot
   var pendingTail: UInt32 = noSlot
+  var updates: UInt32 = 0
+  /// Being given up, or has slots that drain.
+  var isSwept = false
+  var isLeaving = false
+  let logName: UInt32
   let cells: ServiceCells
 }
 
-/// The services of one snapshot on one shard. Freed when no exchange and no connection uses them any more.
+/// The services on one shard. Only the shard's thread.
 final class ShardServices {
-  let snapshot: Snapshot
-  private let storage: UnsafeMutablePointer<ShardService>
-  /// The addresses of `(original)`'s slots; nil where nothing is captured.
-  private let destinationAddresses: UnsafeMutablePointer<EndpointSocketAddress>?
-  private let destinationCells: EndpointCells?
-  let count: Int
+  let shard: Int
+  /// By number; nil where there is none.
+  private let memory: MappedMemory
+  private let table: UnsafeMutablePointer<UnsafeMutablePointer<ShardService>?>
+  /// One past the highest number ever used.
+  private(set) var count: UInt32 = 0
+  /// Services with slots that drain, or being given up.
+  private var swept: [ServiceNumber] = []
+  private var original: OriginalSlots?
 
-  init(_ snapshot: Snapshot, metrics: NodeMetrics, shard: Int) {
-    self.snapshot = snapshot
-    count = snapshot.services.count
-    let slots = snapshot.originalService == nil ? 0 : snapshot.configuration.limits.destinations
-    destinationAddresses = slots == 0 ? nil : .allocate(capacity: slots)
-    destinationCells =
-      slots == 0 ? nil : metrics.endpointCells(shard: shard, service: "(original)", endpoint: "any")
-    storage = .allocate(capacity: max(count, 1))
-    for (index, definition) in snapshot.services.enumerated() {
-      let endpointCount = definition.endpoints.count
-      let capacity = max(snapshot.originalService == UInt32(index) ? slots : endpointCount, 1)
-      let endpoints = UnsafeMutablePointer<ShardEndpoint>.allocate(capacity: capacity)
-      let loads = UnsafeMutablePointer<EndpointLoad>.allocate(capacity: capacity)
-      for (position, endpoint) in definition.endpoints.enumerated() {
-        (endpoints + position).initialize(
-          to: ShardEndpoint(
-            address: definition.addresses + position,
-            cells: metrics.endpointCells(shard: shard, service: definition.name, endpoint: endpoint.address.description)
-          ))
-      }
-      let weights = definition.endpoints.map { Float($0.weight) }
-      EndpointLoad.initialize(
-        UnsafeMutableBufferPointer(start: loads, count: endpointCount), weights: weights, now: .now())
-      let policy = ShardPolicy(definition.policy)
-      (storage + index).initialize(
-        to: ShardService(
-          policy: policy, shared: definition.shared,
-          authority: UnsafeRawBufferPointer.copy(Array(definition.name.utf8.prefix(64))), endpointCount: endpointCount,
-          endpoints: endpoints, loads: loads,
-          weights: WeightTable(weights: weights),
-          ewma: PeakEWMA(decayNanoseconds: definition.policy.balancer.decay.wholeNanoseconds),
-          cells: metrics.serviceCells(
-            shard: shard, service: definition.name, listeners: snapshot.configuration.listeners.map(\.name))))
-    }
+  init(shard: Int) throws(MappingError) {
+    self.shard = shard
+    // All zero, which is nil, and committed only as far as it is used.
+    memory = try MappedMemory(
+      byteCount: ServiceDirectory.capacity * MemoryLayout<UnsafeMutablePointer<ShardService>?>.stride)
+    table = memory.base.assumingMemoryBound(to: UnsafeMutablePointer<ShardService>?.self)
   }
 
   deinit {
-    for index in 0..<count {
-      let service = storage + index
-      service.pointee.authority.deallocate()
-      service.pointee.endpoints.deallocate()
-      service.pointee.loads.deallocate()
-      service.pointee.weights?.destroy()
-      service.pointee.cells.deallocate()
+    for number in 0..<count { if let service = find(number) { free(service) } }
+    memory.unmap()
+  }
+
+  /// `number` comes from an exchange or a connection, which keep their service.
+  @inline(__always) func service(_ number: ServiceNumber) -> UnsafeMutablePointer<ShardService> {
+    guard let service = table[Int(number)] else { preconditionFailure("a service that was given up") }
+    return service
+  }
+
+  /// The service of a number that may have been given up meanwhile.
+  func find(_ number: ServiceNumber) -> UnsafeMutablePointer<ShardService>? {
+    number < count ? table[Int(number)] : nil
+  }
+
+  // MARK: Changes
+
+  /// Takes over what the control thread says of a service. Linear in its endpoints.
+  ///
+  /// - Returns: slots that drain from now on: their idle connections are to be closed.
+  func apply(_ update: ServiceUpdate, now: MonotonicInstant) -> [UInt32] {
+    let number = update.service.number
+    precondition(number < ServiceDirectory.capacity, "a number the directory does not give")
+    let service = table[Int(number)] ?? add(update.service, update.policy, endpointCount: update.endpoints.count)
+    service.pointee.policy = ShardPolicy(update.policy)
+    service.pointee.ewma = PeakEWMA(decayNanoseconds: update.policy.balancer.decay.wholeNanoseconds)
+    service.pointee.updates &+= 1
+    var free = 0
+    var weights = [Float](repeating: 0, count: service.pointee.endpointCount)
+    weights.reserveCapacity(update.endpoints.count)
+    for member in update.endpoints {
+      var slot = Int(member.shared.slot(on: shard))
+      if slot == Int(noSlot) {
+        slot = takeSlot(service, &free, member.shared, now: now)
+        if slot == weights.count { weights.append(0) }
+      }
+      service.pointee.endpoints[slot].seen = service.pointee.updates
+      service.pointee.endpoints[slot].state = .live
+      weights[slot] = Float(member.weight)
     }
-    storage.deallocate()
-    destinationAddresses?.deallocate()
+    service.pointee.liveCount = update.endpoints.count
+    var draining: [UInt32] = []
+    for slot in 0..<service.pointee.endpointCount
+    where service.pointee.endpoints[slot].seen != service.pointee.updates
+      && service.pointee.endpoints[slot].state == .live
+    {
+      service.pointee.endpoints[slot].state = .draining
+      draining.append(UInt32(slot))
+    }
+    if !draining.isEmpty { sweepLater(service) }
+    reweigh(service, weights)
+    return draining
+  }
+
+  /// A service is being given up. Its slots have drained by an update without endpoints.
+  func leave(_ number: ServiceNumber) -> UnsafeMutablePointer<ShardService>? {
+    guard let service = find(number) else { return nil }
+    service.pointee.isLeaving = true
+    sweepLater(service)
+    return service
+  }
+
+  private func add(
+    _ definition: Service, _ policy: ServicePolicy, endpointCount: Int
+  ) -> UnsafeMutablePointer<ShardService> {
+    let capacity = max(endpointCount, 4)
+    let service = UnsafeMutablePointer<ShardService>.allocate(capacity: 1)
+    service.initialize(
+      to: ShardService(
+        identity: .passRetained(definition), number: definition.number, policy: ShardPolicy(policy),
+        shared: definition.shared, authority: definition.authority, capacity: capacity,
+        endpoints: .allocate(capacity: capacity), loads: .allocate(capacity: capacity),
+        ewma: PeakEWMA(decayNanoseconds: policy.balancer.decay.wholeNanoseconds), logName: definition.logName,
+        cells: definition.cells[shard]))
+    table[Int(definition.number)] = service
+    count = max(count, definition.number + 1)
+    return service
+  }
+
+  /// A free slot, or a new one at the end, for an endpoint this shard does not know.
+  private func takeSlot(
+    _ service: UnsafeMutablePointer<ShardService>, _ free: inout Int, _ shared: SharedEndpoint, now: MonotonicInstant
+  ) -> Int {
+    let count = service.pointee.endpointCount
+    while free < count, service.pointee.endpoints[free].state != .free { free += 1 }
+    let slot = free
+    if slot == count {
+      if count == service.pointee.capacity { grow(service) }
+      service.pointee.endpointCount += 1
+    }
+    (service.pointee.endpoints + slot).initialize(
+      to: ShardEndpoint(address: shared.address, cells: shared.cells[shard], shared: .passRetained(shared)))
+    (service.pointee.loads + slot).initialize(to: EndpointLoad(now: now))
+    shared.setSlot(UInt32(slot), on: shard)
+    return slot
+  }
+
+  private func grow(_ service: UnsafeMutablePointer<ShardService>) {
+    let (count, capacity) = (service.pointee.endpointCount, service.pointee.capacity * 2)
+    let endpoints = UnsafeMutablePointer<ShardEndpoint>.allocate(capacity: capacity)
+    let loads = UnsafeMutablePointer<EndpointLoad>.allocate(capacity: capacity)
+    endpoints.moveInitialize(from: service.pointee.endpoints, count: count)
+    loads.moveInitialize(from: service.pointee.loads, count: count)
+    service.pointee.endpoints.deallocate()
+    service.pointee.loads.deallocate()
+    (service.pointee.endpoints, service.pointee.loads, service.pointee.capacity) = (endpoints, loads, capacity)
+  }
+
+  /// Weights by slot, 0 for those that take no requests.
+  private func reweigh(_ service: UnsafeMutablePointer<ShardService>, _ weights: [Float]) {
+    service.pointee.weights?.destroy()
+    service.pointee.weights = WeightTable(weights: weights)
+    let total = weights.reduce(0) { $0 + Double($1) }
+    for slot in weights.indices {
+      let isLive = service.pointee.endpoints[slot].state == .live
+      let share = total > 0 ? Double(weights[slot]) * Double(service.pointee.liveCount) / total : 0
+      service.pointee.loads[slot].inverseWeight = share > 0 ? Float(1 / share) : 1
+      service.pointee.loads[slot].flags = isLive ? [] : .draining
+    }
+  }
+
+  // MARK: Draining
+
+  private func sweepLater(_ service: UnsafeMutablePointer<ShardService>) {
+    if service.pointee.isSwept { return }
+    service.pointee.isSwept = true
+    swept.append(service.pointee.number)
+  }
+
+  /// Whether anything drains.
+  var needsSweep: Bool { !swept.isEmpty }
+
+  /// Frees slots and services that nothing uses any more. Between two events, when nobody holds a slot's number for later.
+  func sweep() {
+    swept.removeAll { number in
+      guard let service = find(number) else { return true }
+      var left = 0
+      for slot in 0..<service.pointee.endpointCount where service.pointee.endpoints[slot].state == .draining {
+        let endpoint = service.pointee.endpoints + slot
+        if endpoint.pointee.openCount > 0 || service.pointee.loads[slot].inFlight > 0 {
+          left += 1
+        } else {
+          freeSlot(endpoint)
+        }
+      }
+      while service.pointee.endpointCount > 0,
+        service.pointee.endpoints[service.pointee.endpointCount - 1].state == .free
+      {
+        service.pointee.endpointCount -= 1
+      }
+      if left > 0 { return false }
+      guard service.pointee.isLeaving else {
+        service.pointee.isSwept = false
+        return true
+      }
+      guard service.pointee.exchangeCount == 0 else { return false }
+      table[Int(number)] = nil
+      free(service)
+      return true
+    }
+  }
+
+  private func freeSlot(_ endpoint: UnsafeMutablePointer<ShardEndpoint>) {
+    endpoint.pointee.state = .free
+    if let shared = endpoint.pointee.shared {
+      shared._withUnsafeGuaranteedRef { $0.setSlot(noSlot, on: shard) }
+      shared.release()
+    }
+  }
+
+  private func free(_ service: UnsafeMutablePointer<ShardService>) {
+    for slot in 0..<service.pointee.endpointCount where service.pointee.endpoints[slot].state != .free {
+      freeSlot(service.pointee.endpoints + slot)
+    }
+    service.pointee.endpoints.deallocate()
+    service.pointee.loads.deallocate()
+    service.pointee.weights?.destroy()
+    let identity = service.pointee.identity
+    service.deinitialize(count: 1)
+    service.deallocate()
+    identity._withUnsafeGuaranteedRef { $0.leave() }
+    identity.release()
+  }
+
+  // MARK: Original destinations
+
+  /// Makes a service the one of original destinations, with this many slots.
+  func makeOriginal(_ number: ServiceNumber, slots: Int, cells: EndpointCells) {
+    guard let service = find(number) else { return }
+    let capacity = max(slots, 1)
+    service.pointee.endpoints.deallocate()
+    service.pointee.loads.deallocate()
+    service.pointee.capacity = capacity
+    service.pointee.endpoints = .allocate(capacity: capacity)
+    service.pointee.loads = .allocate(capacity: capacity)
+    original = OriginalSlots(number: number, capacity: capacity, cells: cells)
   }
 
   /// Makes a slot of `(original)` an endpoint at `address`. Nothing uses it.
   func prepareDestination(_ slot: UInt32, _ address: PeerAddress, now: MonotonicInstant) {
-    guard let original = snapshot.originalService, let destinationAddresses, let destinationCells else { return }
-    let service = self.service(original)
-    let place = destinationAddresses + Int(slot)
+    guard let original, let service = find(original.number) else { return }
+    let place = original.addresses + Int(slot)
     place.initialize(to: EndpointSocketAddress(address))
-    (service.pointee.endpoints + Int(slot)).initialize(to: ShardEndpoint(address: place, cells: destinationCells))
+    (service.pointee.endpoints + Int(slot)).initialize(
+      to: ShardEndpoint(address: place, cells: original.cells, shared: nil))
     (service.pointee.loads + Int(slot)).initialize(to: EndpointLoad(now: now))
   }
 
-  /// `index` comes from this snapshot's `resolve`.
-  func service(_ index: UInt32) -> UnsafeMutablePointer<ShardService> {
-    precondition(Int(index) < count, "a service of another snapshot")
-    return storage + Int(index)
+  /// The memory of original destinations' addresses.
+  private final class OriginalSlots {
+    let number: ServiceNumber
+    let cells: EndpointCells
+    let addresses: UnsafeMutablePointer<EndpointSocketAddress>
+
+    init(number: ServiceNumber, capacity: Int, cells: EndpointCells) {
+      self.number = number
+      self.cells = cells
+      addresses = .allocate(capacity: capacity)
+    }
+
+    deinit { addresses.deallocate() }
   }
 }

@@ -1,6 +1,7 @@
 // What of a shard changes from event to event, and the configured limits as plain numbers.
 
 import Base
+import Configuration
 import HTTP
 
 /// What a shard's own code changes from event to event. Reached through a pointer: no exclusivity checks.
@@ -8,6 +9,7 @@ struct ShardState {
   /// The clock, read once a turn and again within long ones.
   var now: MonotonicInstant
   var random: RandomSource
+  var limits: ShardLimits
   /// Connections with output to send, being closed, and waiting for a receive buffer.
   var dirty = SlotList()
   var closing = SlotList()
@@ -15,6 +17,17 @@ struct ShardState {
   /// First of the list of downstream connections.
   var downstreamHead: UInt32 = noSlot
   var listenerCount = 0
+  /// What names led to before this number changed is forgotten.
+  var namesGeneration: UInt32 = 1
+  /// Questions for names that the control thread has not answered.
+  var questionCount = 0
+  /// By the snapshot's targets.
+  var targets: UnsafeMutablePointer<TargetAnswer>?
+  var targetCount = 0
+  /// The service of original destinations, where something is captured.
+  var originalService: ServiceNumber = noSlot
+  /// When to look again whether what drains has drained; nil: at once.
+  var sweepAt: MonotonicInstant?
   /// When to try to accept again after a shortage.
   var acceptRetryAt: MonotonicInstant?
   /// A descriptor was refused in this turn.
@@ -43,4 +56,14 @@ struct ShardLimits {
   let headerTimeoutNanoseconds: UInt64
   let idleTimeoutNanoseconds: UInt64
   let viaHops: Int
+
+  init(_ configured: Configuration.Limits) {
+    head = HTTP1Limits(
+      headerBytes: Int(clamping: configured.headerBytes.bytes), headers: configured.headers,
+      requestLineBytes: Int(clamping: configured.requestLineBytes.bytes))
+    connections = configured.connections
+    headerTimeoutNanoseconds = configured.headerTimeout.wholeNanoseconds
+    idleTimeoutNanoseconds = configured.idleTimeout.wholeNanoseconds
+    viaHops = configured.viaHops
+  }
 }

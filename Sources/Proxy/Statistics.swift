@@ -89,6 +89,14 @@ final class NodeMetrics: Sendable {
       connections: endpointConnections.cell(shard: shard, labels: labels))
   }
 
+  /// An endpoint is gone: its series go, too.
+  func forgetEndpoint(service: String, endpoint: String) {
+    for outcome in ["success", "failure"] { endpointAttempts.retire(labels: [service, endpoint, outcome]) }
+    endpointInFlight.retire(labels: [service, endpoint])
+    endpointConnections.retire(labels: [service, endpoint])
+    common.endpointState.retire(labels: [service, endpoint, "live"])
+  }
+
   func serviceCells(shard: Int, service: String, listeners: [String]) -> ServiceCells {
     ServiceCells(metrics: self, shard: shard, service: service, listeners: listeners)
   }

@@ -28,7 +28,25 @@ extension Shard {
     downstream.pointee.exchange = index
     downstream.pointee.requestCount &+= 1
     if accessLog != nil { openStreamRecord(exchange, downstream) }
-    if let error = bindStream(exchange, downstream) {
+    if let refusal = captureRefusal(downstream) {
+      fail(exchange, refusal)
+    } else if !downstream.pointee.original.isNone {
+      statistics.countCaptured(listener: Int(downstream.pointee.origin), isHTTP: false)
+      streamNamed(exchange, downstream, .failed(.unknownName))
+    } else {
+      let target = listenerPolicies[Int(downstream.pointee.origin)].target
+      if let resolution = resolve(target: target) {
+        streamNamed(exchange, downstream, resolution)
+      } else if !ask(exchange, .name(snapshot.targets[Int(target)])) {
+        fail(exchange, .tooManyNames)
+      }
+    }
+  }
+
+  /// It is known where a stream goes: to its original destination, where it has one.
+  func streamNamed(_ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ resolution: Resolution) {
+    exchange.pointee.phase = .dispatching
+    if let error = bindStream(exchange, downstream, resolution) {
       fail(exchange, error)
     } else {
       statistics.countStream(services.service(exchange.pointee.service), exchange)
@@ -37,17 +55,17 @@ extension Shard {
     }
   }
 
-  /// Finds the service of a stream. Returns why there is none.
-  private func bindStream(_ exchange: ExchangePointer, _ downstream: ConnectionPointer) -> ProxyError? {
-    if let refusal = captureRefusal(downstream) { return refusal }
+  /// Gives a stream its service, and finds room for it there. Returns why there is none.
+  private func bindStream(
+    _ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ resolution: Resolution
+  ) -> ProxyError? {
     if downstream.pointee.original.isNone {
-      switch listenerPolicies[Int(downstream.pointee.origin)].target {
-      case .service(let service): exchange.pointee.service = service
+      switch resolution {
+      case .service(let service): if !give(exchange, service) { return .unknownName }
       case .failed(let error): return error
       }
-    } else {
-      statistics.countCaptured(listener: Int(downstream.pointee.origin), isHTTP: false)
-      if !goToOriginal(exchange, downstream) { return .tooManyDestinations }
+    } else if !goToOriginal(exchange, downstream) {
+      return .tooManyDestinations
     }
     return admit(exchange) ? nil : .tooManyRequests
   }

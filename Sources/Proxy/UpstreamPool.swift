@@ -24,7 +24,7 @@ extension Shard {
 
   /// The endpoint for the next attempt; negative when the service has none.
   func pickEndpoint(_ service: UnsafeMutablePointer<ShardService>, avoiding failed: UInt32) -> Int32 {
-    if service.pointee.endpointCount == 0 { return -1 }
+    if service.pointee.liveCount == 0 { return -1 }
     return PowerOfTwoChoices.pick(
       UnsafeMutableBufferPointer(start: service.pointee.loads, count: service.pointee.endpointCount),
       table: service.pointee.weights, metric: service.pointee.policy.metric,
@@ -112,9 +112,9 @@ extension Shard {
 
   /// Closes one of the service's idle connections. False when it has none on this shard.
   private func closeIdleConnection(of serviceIndex: UInt32) -> Bool {
-    let service = services.service(serviceIndex)
-    guard service.pointee.idleCount > 0 else { return false }
-    let slots = serviceIndex == snapshot.originalService ? Int(destinations?.count ?? 0) : service.pointee.endpointCount
+    guard let service = services.find(serviceIndex), service.pointee.idleCount > 0 else { return false }
+    let slots =
+      serviceIndex == state.pointee.originalService ? Int(destinations?.count ?? 0) : service.pointee.endpointCount
     for endpoint in 0..<slots where service.pointee.endpoints[endpoint].idleHead != noSlot {
       close(connections.pointer(service.pointee.endpoints[endpoint].idleHead))
       return true
@@ -125,14 +125,14 @@ extension Shard {
   /// Descriptors have run out: idle connections are what can be done without. A few at a time; whoever needs more asks again.
   func giveUpIdleConnections() {
     var left = 16
-    for number in 0..<UInt32(services.count) {
+    for number in 0..<services.count {
       while left > 0, closeIdleConnection(of: number) { left -= 1 }
     }
   }
 
   /// Another shard needs a connection of this service: gives up an idle one, if there is any.
   func freeIdleConnection(of serviceIndex: UInt32) {
-    let service = services.service(serviceIndex)
+    guard let service = services.find(serviceIndex) else { return }
     if closeIdleConnection(of: serviceIndex) { return }
     // A place may have come free just before the other shard began to wait, when there was nobody to tell.
     if service.pointee.shared.pointee.connections.value < service.pointee.policy.connectionLimit {
@@ -285,6 +285,10 @@ extension Shard {
       return
     }
     let pool = service.pointee.endpoints + Int(connection.pointee.endpoint)
+    if pool.pointee.state == .draining {
+      close(connection)
+      return
+    }
     connection.pointee.next = pool.pointee.idleHead
     connection.pointee.previous = noSlot
     if pool.pointee.idleHead != noSlot {
@@ -299,7 +303,8 @@ extension Shard {
   }
 
   private func canServe(_ exchange: ExchangePointer, _ connection: ConnectionPointer) -> Bool {
-    !exchange.pointee.flags.contains(.stream)
+    let pool = services.service(connection.pointee.origin).pointee.endpoints + Int(connection.pointee.endpoint)
+    return !exchange.pointee.flags.contains(.stream) && pool.pointee.state == .live
       && (exchange.pointee.pinned == noSlot || exchange.pointee.pinned == connection.pointee.endpoint)
       && source(of: exchange) == connection.pointee.original
   }

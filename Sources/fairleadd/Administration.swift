@@ -102,10 +102,13 @@ final class Administration: NodeAdministration, @unchecked Sendable {
     let summaries = node.endpointSummaries()
     node.loads { shards in
       // Each shard has an average of its own: the one that is shown is the mean of those that have heard anything.
-      let perEndpoint = shards.map { $0.flatMap { $0 } }
+      var costs: [EndpointKey: [Double]] = [:]
+      for one in shards.joined() where one.load.costNanoseconds > 0 {
+        costs[EndpointKey(service: one.service, address: one.endpoint), default: []].append(one.load.costNanoseconds)
+      }
       reply(
-        summaries.enumerated().map { index, summary in
-          let heard = perEndpoint.map { $0[index].costNanoseconds }.filter { $0 > 0 }
+        summaries.map { summary in
+          let heard = costs[EndpointKey(service: summary.number, address: summary.endpoint.address)] ?? []
           return EndpointReport(
             service: summary.service, address: summary.endpoint.address.description, state: "live",
             weight: summary.endpoint.weight, inFlight: summary.inFlight, connections: summary.connections,
@@ -148,7 +151,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
     }
     let listeners = configuration.listeners.map(\.name)
     let addresses = node.listenerAddresses.map(\.description)
-    let services = node.serviceSummaries().map(\.name)
+    let services = node.serviceNames
     let workloads = node.workloadNames
     node.connections(limit: limit) { shards in
       let all = shards.flatMap(\.connections).prefix(limit)
@@ -189,6 +192,11 @@ final class Administration: NodeAdministration, @unchecked Sendable {
   func setLogLevel(_ level: LogLevel) { logLevel = level }
   func drain() { drainAction() }
   func shutdown() { shutdownAction() }
+}
+
+private struct EndpointKey: Hashable {
+  let service: UInt32
+  let address: SocketAddress
 }
 
 private func row(

@@ -157,7 +157,7 @@ final class Daemon {
     do {
       node = try Node.start(
         configuration, shardCount: shardCount, registry: registry, names: names, accessRings: rings,
-        keeper: serviceManager)
+        loop: loop, keeper: serviceManager)
     } catch {
       server.stop()
       throw error

@@ -19,7 +19,8 @@ private func startNode(_ workloads: [Configuration.Workload], listen: SocketAddr
     node: Configuration.Node(name: "node-a"),
     listeners: [Configuration.Listener(name: "outbound", address: listen)], workloads: workloads)
   return try Node.start(
-    configuration, shardCount: 2, registry: Registry(shardCount: 2), names: NameTable(), accessRings: [])
+    configuration, shardCount: 2, registry: Registry(shardCount: 2), names: NameTable(), accessRings: [],
+    loop: controlLoop)
 }
 
 private func port(of node: Node) throws -> UInt16 { try #require(node.listenerAddresses.first?.port) }

@@ -118,6 +118,7 @@ struct ListenerKeeperTests {
       listen: address, to: [endpoint(upstream.address.port)], adminSocket: nil, nodeName: "node-a")
     return try Node.start(
       configuration, shardCount: shards, registry: Registry(shardCount: shards), names: NameTable(), accessRings: [],
+      loop: controlLoop,
       keeper: keeper)
   }
 

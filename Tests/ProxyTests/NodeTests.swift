@@ -27,7 +27,7 @@ private final class RunningNode {
         listen: loopback(0), to: ports.map { try endpoint($0) }, adminSocket: nil, nodeName: "node-a")
     node = try Node.start(
       straight, shardCount: shards, registry: Registry(shardCount: shards), names: NameTable(),
-      accessRings: accessRings)
+      accessRings: accessRings, loop: controlLoop)
     guard let port = node.listenerAddresses.first?.port else { throw HarnessError("no listener") }
     address = LoopbackAddress(port: port)
   }
@@ -272,7 +272,8 @@ struct NodeTests {
       let straight = try Configuration.straight(
         listen: .unix(path: path), to: [endpoint(upstream.address.port)], adminSocket: nil)
       let node = try Node.start(
-        straight, shardCount: 2, registry: Registry(shardCount: 2), names: NameTable(), accessRings: [])
+        straight, shardCount: 2, registry: Registry(shardCount: 2), names: NameTable(), accessRings: [],
+        loop: controlLoop)
       var streams: [ByteStream] = []
       for _ in 0..<10 {
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
@@ -299,7 +300,8 @@ struct NodeTests {
     let straight = try Configuration.straight(listen: address, to: [endpoint(9001)], adminSocket: nil)
     do throws(NodeError) {
       let node = try Node.start(
-        straight, shardCount: 2, registry: Registry(shardCount: 2), names: NameTable(), accessRings: [])
+        straight, shardCount: 2, registry: Registry(shardCount: 2), names: NameTable(), accessRings: [],
+        loop: controlLoop)
       node.stop()
       Issue.record("the node has started")
     } catch {

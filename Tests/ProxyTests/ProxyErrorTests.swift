@@ -26,7 +26,8 @@ private let promises: [ErrorPromise] = [
   .init(.refused(.tooManyFields), 1035, 431),
   .init(.headerTimeout, 1101, 408), .init(.bodyTimeout, 1102, 408), .init(.clientGone, 1103, 499),
   .init(.methodNotSupported, 1104, 405), .init(.noHost, 2001, 400), .init(.badName, 2002, 400),
-  .init(.unknownName, 2003, 404), .init(.delegationFailed, 2004, 502), .init(.endpointUnreachable, 2101, 502),
+  .init(.unknownName, 2003, 404), .init(.delegationFailed, 2004, 502), .init(.nameTimeout, 2005, 504),
+  .init(.tooManyNames, 2006, 503), .init(.endpointUnreachable, 2101, 502),
   .init(.connectTimeout, 2102, 504), .init(.endpointClosed, 2103, 502), .init(.endpointGarbage, 2104, 502),
   .init(.responseTruncated, 2105, 502), .init(.requestTimeout, 2106, 504), .init(.noEndpoint, 2201, 503),
   .init(.tooManyConnections, 2202, 503), .init(.tooManyRequests, 2203, 503), .init(.noDescriptor, 2204, 503),
@@ -90,9 +91,11 @@ struct LocalResponseTests {
   ) -> [UInt8]? {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 1)
     defer { buffer.deallocate() }
-    return LocalResponse.write(
-      error, service: service, closes: closes, withBody: withBody, via: via, into: buffer
-    ).map { Array(buffer[..<$0]) }
+    return via.withUnsafeBytes { via in
+      LocalResponse.write(
+        error, service: service, closes: closes, withBody: withBody, via: via, into: buffer
+      ).map { Array(buffer[..<$0]) }
+    }
   }
 
   /// What a parser makes of an answer.

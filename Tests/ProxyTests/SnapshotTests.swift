@@ -1,4 +1,4 @@
-// What a host name leads to, and what a configuration's policies become on a shard.
+// What a configuration becomes for the shards.
 
 import Base
 import Configuration
@@ -7,102 +7,8 @@ import Testing
 
 @testable import Proxy
 
-/// A host and the service it leads to, or the error.
-struct HostCase: Sendable, CustomTestStringConvertible {
-  let host: String
-  let service: String?
-  let error: ProxyError?
-  var testDescription: String { "'\(host)'" }
-
-  init(_ host: String, _ service: String) { (self.host, self.service, error) = (host, service, nil) }
-  init(_ host: String, _ error: ProxyError) { (self.host, service, self.error) = (host, nil, error) }
-}
-
-private let namedHosts: [HostCase] = [
-  .init("web", "web"), .init("web:8080", "web"), .init("web:", "web"), .init("WEB", "web"), .init("Web.:80", "web"),
-  .init("shop.local", "shop"), .init("SHOP.LOCAL:4140", "shop"), .init("direct", "web"),
-  .init("unknown", .unknownName), .init("web.local", .unknownName), .init("webb", .unknownName),
-  .init("", .noHost), .init("a b", .badName), .init("../etc", .badName), .init("web:port", .badName),
-  .init("web:99999", .badName), .init("a..b", .badName), .init(".", .badName), .init("[::1", .badName),
-  .init(String(repeating: "x", count: 300), .badName), .init("w\u{E9}b", .badName), .init("web/admin", .badName),
-  .init("round", .delegationFailed), .init("ROUND:80", .delegationFailed), .init("lost", .unknownName),
-]
-
 @Suite("Snapshot")
 struct SnapshotTests {
-  private func resolve(_ snapshot: Snapshot, _ host: String) -> Resolution {
-    var bytes = Array(host.utf8)
-    return bytes.withUnsafeMutableBytes { snapshot.resolve(host: UnsafeRawBufferPointer($0)) }
-  }
-
-  private func expect(_ snapshot: Snapshot, _ expected: HostCase) {
-    switch resolve(snapshot, expected.host) {
-    case .service(let index): #expect(snapshot.services[Int(index)].name == expected.service)
-    case .failed(let error): #expect(error == expected.error)
-    }
-  }
-
-  @Test(
-    "a host leads to its service, whatever its port and case, or to the error that says why not",
-    arguments: namedHosts)
-  func resolves(_ expected: HostCase) throws {
-    let snapshot = Snapshot(
-      try configuration(
-        services: ["web", "shop"],
-        delegations: [
-          ("/svc/web", "/#/static/web"), ("/svc/shop.local", "/#/static/shop"), ("/svc/direct", "/svc/web"),
-          ("/svc/round", "/svc/turn"), ("/svc/turn", "/svc/round"), ("/svc/lost", "/#/static/gone"),
-        ]), generation: 1)
-    expect(snapshot, expected)
-  }
-
-  @Test("of two delegations that match, the later one goes first and the earlier one is what it falls back to")
-  func laterFirst() throws {
-    let snapshot = Snapshot(
-      try configuration(
-        services: ["one", "two"],
-        delegations: [
-          ("/svc/a", "/#/static/one"), ("/svc/a", "/#/static/two"),
-          ("/svc/b", "/#/static/one"), ("/svc/b", "/#/static/gone"),
-        ]), generation: 1)
-    expect(snapshot, HostCase("a", "two"))
-    expect(snapshot, HostCase("b", "one"))
-  }
-
-  @Test("a whole prefix of discovery serves hosts by their names")
-  func prefix() throws {
-    let snapshot = Snapshot(
-      try configuration(services: ["web", "shop"], delegations: [("/svc", "/#/static")]), generation: 1)
-    expect(snapshot, HostCase("shop", "shop"))
-    expect(snapshot, HostCase("web:1", "web"))
-    expect(snapshot, HostCase("other", .unknownName))
-    expect(snapshot, HostCase("", .noHost))
-    expect(snapshot, HostCase("a b", .badName))
-  }
-
-  @Test(
-    "the straight configuration serves every request, whatever its host says",
-    arguments: ["", "web", "WEB:80", "any.thing.at.all", "127.0.0.1:4140", "[::1]:4140", "a b", "../etc", "\u{0}"])
-  func straight(host: String) throws {
-    let straight = try Configuration.straight(listen: loopback(0), to: [endpoint(9001)], adminSocket: nil)
-    expect(Snapshot(straight, generation: 1), HostCase(host, "default"))
-  }
-
-  @Test("no bytes of a host trap, whatever they are")
-  func randomHosts() throws {
-    let seed = UInt64.random(in: 0 ... .max)
-    print("SnapshotTests.randomHosts seed \(seed)")
-    var random = RandomSource(seed: seed)
-    let snapshot = Snapshot(
-      try configuration(services: ["web"], delegations: [("/svc", "/#/static")]), generation: 1)
-    for _ in 0..<5_000 {
-      let bytes = (0..<Int(random.next(below: 40))).map { _ in UInt8(truncatingIfNeeded: random.next()) }
-      let resolution = bytes.withUnsafeBytes { snapshot.resolve(host: $0) }
-      guard case .failed(let error) = resolution else { continue }
-      #expect([.noHost, .badName, .unknownName].contains(error))
-    }
-  }
-
   @Test("the via line carries the node's name, and is not there where via is off")
   func via() throws {
     let on = Snapshot(try configuration(services: [], delegations: []), generation: 1)
@@ -112,18 +18,6 @@ struct SnapshotTests {
     let off = Snapshot(try configuration(services: [], delegations: [], via: false), generation: 1)
     #expect(!off.sendsVia)
     #expect(off.viaLine.isEmpty)
-  }
-
-  @Test("services keep the order of the configuration, with bound names and their own policies")
-  func services() throws {
-    var entry = Configuration.ServiceEntry(name: try path("/svc/shop"))
-    entry.connections = 7
-    let snapshot = Snapshot(
-      try configuration(services: ["web", "shop"], delegations: [], entries: [entry]), generation: 3)
-    #expect(snapshot.generation == 3)
-    #expect(snapshot.services.map(\.boundName) == ["/#/static/web", "/#/static/shop"])
-    #expect(snapshot.services.map(\.policy.limits.connections) == [1024, 7])
-    #expect(snapshot.services[1].addresses.pointee.peer.socketAddress == loopback(9001))
   }
 }
 

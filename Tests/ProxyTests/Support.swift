@@ -2,10 +2,22 @@
 
 import Base
 import Configuration
+import EventLoop
 import Policy
 import TestSupport
 
 @testable import Proxy
+
+/// The control thread of this process's nodes.
+let controlLoop: ControlLoop = {
+  do {
+    let loop = try ControlLoop()
+    _ = BackgroundThread { loop.run() }
+    return loop
+  } catch {
+    preconditionFailure("no control loop: \(error)")
+  }
+}()
 
 /// 127.0.0.1 with a port.
 func loopback(_ port: UInt16) -> SocketAddress { .v4(IPv4Address(value: 0x7F00_0001), port: port) }

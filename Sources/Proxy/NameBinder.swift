@@ -1,0 +1,77 @@
+// From names to services, on the control thread: what a request's host is called, where the delegation table leads from there,
+// and whether a service is there. Shards ask for names they have not met and keep the answers until something changes.
+
+import Base
+import Configuration
+import Policy
+
+/// What a name leads to.
+enum Resolution: Equatable, Sendable {
+  case service(ServiceNumber)
+  case failed(ProxyError)
+}
+
+/// A shard's question for a name. The exchange waits for the answer.
+struct NameQuestion: Sendable {
+  enum Subject: Sendable {
+    /// What a request calls its host.
+    case host([UInt8])
+    /// A logical name of the configuration.
+    case name(Path)
+  }
+
+  let subject: Subject
+  let shard: Int
+  let exchange: UInt32
+  let exchangeGeneration: UInt32
+}
+
+/// The answer. It holds until names are forgotten (`ShardMessage.forgetNames`).
+struct NameAnswer: Sendable {
+  let resolution: Resolution
+  let exchange: UInt32
+  let exchangeGeneration: UInt32
+}
+
+/// Binds names. The control thread's own.
+final class NameBinder {
+  private let directory: ServiceDirectory
+  private let identifier = HostIdentifier()
+  var delegation: Delegation
+
+  init(_ delegation: Delegation, _ directory: ServiceDirectory) {
+    self.delegation = delegation
+    self.directory = directory
+  }
+
+  func resolve(_ subject: NameQuestion.Subject) -> Resolution {
+    switch subject {
+    case .host(let bytes): bytes.withUnsafeBytes { resolve(host: $0) }
+    case .name(let name): bind(name, otherwise: .unknownName)
+    }
+  }
+
+  /// A request without a host, or with one that cannot be a name, is for `/svc` alone: a table that sends all of `/svc` to
+  /// one service serves it, any other does not know it.
+  func resolve(host: UnsafeRawBufferPointer) -> Resolution {
+    do throws(HostRefusal) {
+      return bind(try identifier.identify(host), otherwise: .unknownName)
+    } catch {
+      return bind(identifier.prefix, otherwise: host.isEmpty ? .noHost : .badName)
+    }
+  }
+
+  private func bind(_ logical: Path, otherwise error: ProxyError) -> Resolution {
+    switch delegation.bind(logical, exists: { service(bound: $0) != nil }) {
+    case .bound(let path): service(bound: path).map { .service($0) } ?? .failed(error)
+    case .negative: .failed(error)
+    case .failed: .failed(.delegationFailed)
+    }
+  }
+
+  /// A bound name is one service; the segments after it are dropped.
+  private func service(bound path: Path) -> ServiceNumber? {
+    guard path.segments.count >= 3 else { return nil }
+    return directory.number(of: "/" + path.segments[0..<3].joined(separator: "/"))
+  }
+}

@@ -1,0 +1,118 @@
+// A service as the whole node knows it: its number, its names, what all shards count together, and its endpoints with their
+// memory. Made on the control thread by `ServiceDirectory`; shards keep their own view of it (`ShardServices`).
+
+import Base
+import Configuration
+import Policy
+import Synchronization
+import Telemetry
+
+/// A service's number on this node: the same on every shard, and given to another service only when no shard uses it any more.
+typealias ServiceNumber = UInt32
+
+/// Counts against a limit, shared by all shards: one uncontended atomic addition each way.
+struct LimitCell: ~Copyable {
+  private let count = Atomic<Int>(0)
+
+  /// Adds one unless `limit` is reached.
+  func tryAdd(limit: Int) -> Bool {
+    if count.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
+    count.wrappingSubtract(1, ordering: .relaxed)
+    return false
+  }
+
+  func add() { count.wrappingAdd(1, ordering: .relaxed) }
+  func subtract() { count.wrappingSubtract(1, ordering: .relaxed) }
+  var value: Int { count.load(ordering: .relaxed) }
+}
+
+/// What is judged for a service as a whole, not per shard.
+struct SharedService: ~Copyable {
+  let requests = LimitCell()
+  let connections = LimitCell()
+  let pending = LimitCell()
+}
+
+/// A service. Its plain members are set once; cells may be used from any thread.
+final class Service: @unchecked Sendable {
+  let number: ServiceNumber
+  /// `/#/static/web`.
+  let boundName: String
+  /// What labels and tables call it: what follows the discovery's prefix in its bound name.
+  let name: String
+  /// Its number in the access log's table of names.
+  let logName: UInt32
+  /// What Host says for a client that named none: at most 64 bytes of the name.
+  let authority: UnsafeRawBufferPointer
+  let shared: UnsafeMutablePointer<SharedService>
+  /// By shard.
+  let cells: [ServiceCells]
+  /// Shards that have not given it up.
+  private let users: Atomic<Int>
+
+  init(number: ServiceNumber, boundName: String, name: String, logName: UInt32, cells: [ServiceCells]) {
+    self.number = number
+    self.boundName = boundName
+    self.name = name
+    self.logName = logName
+    self.cells = cells
+    authority = UnsafeRawBufferPointer.copy(Array(name.utf8.prefix(64)))
+    shared = .allocate(capacity: 1)
+    shared.initialize(to: SharedService())
+    users = Atomic(cells.count)
+  }
+
+  deinit {
+    authority.deallocate()
+    shared.deinitialize(count: 1)
+    shared.deallocate()
+    for cells in cells { cells.deallocate() }
+  }
+
+  /// A shard has nothing of it any more.
+  func leave() { users.wrappingSubtract(1, ordering: .releasing) }
+
+  /// Whether any shard may still use it.
+  var isUsed: Bool { users.load(ordering: .acquiring) > 0 }
+}
+
+/// An endpoint of a service: one for all shards. What is judged of it for the node as a whole belongs here.
+final class SharedEndpoint: @unchecked Sendable {
+  let endpoint: Endpoint
+  /// Stable in memory while connects are in flight.
+  let address: UnsafeMutablePointer<EndpointSocketAddress>
+  /// By shard.
+  let cells: [EndpointCells]
+  /// Its slot on each shard, `noSlot` where it has none. Each is its shard's own.
+  private let slots: UnsafeMutablePointer<UInt32>
+
+  init(_ endpoint: Endpoint, cells: [EndpointCells]) {
+    self.endpoint = endpoint
+    self.cells = cells
+    address = .allocate(capacity: 1)
+    address.initialize(to: EndpointSocketAddress(endpoint.address))
+    slots = .allocate(capacity: max(cells.count, 1))
+    slots.initialize(repeating: noSlot, count: max(cells.count, 1))
+  }
+
+  deinit {
+    address.deallocate()
+    slots.deallocate()
+  }
+
+  func slot(on shard: Int) -> UInt32 { slots[shard] }
+  func setSlot(_ slot: UInt32, on shard: Int) { slots[shard] = slot }
+}
+
+/// What a shard is told of a service: all of it, each time.
+struct ServiceUpdate: Sendable {
+  let service: Service
+  let policy: ServicePolicy
+  let endpoints: [Member]
+
+  /// One endpoint and its share of the load.
+  struct Member: Sendable {
+    let shared: SharedEndpoint
+    let weight: Double
+  }
+}

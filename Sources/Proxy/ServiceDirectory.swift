@@ -1,0 +1,177 @@
+// The node's services, by name and by number, and what the shards are told of them. Static ones come with the configuration,
+// others come and go with what discovery finds; either way a change is one message to every shard, which keeps the endpoints
+// it knows with their connections and their loads, takes on the new ones, and lets the others drain.
+
+import Base
+import Configuration
+import Policy
+import Telemetry
+
+/// The table of services. The control thread's own.
+final class ServiceDirectory {
+  /// A service and what the shards were told last.
+  struct Entry {
+    let service: Service
+    fileprivate(set) var policy: ServicePolicy
+    /// In discovery's order.
+    fileprivate(set) var endpoints: [Endpoint]
+    fileprivate var members: [SocketAddress: SharedEndpoint]
+  }
+
+  private var byName: [String: Entry] = [:]
+  private var labels: Set<String> = []
+  /// Bound names by number; nil where a number is free or its service is being given up.
+  private var names: [String?] = []
+  /// Given up, with shards that may still use them.
+  private var leaving: [Service] = []
+  private let metrics: NodeMetrics
+  private let shardCount: Int
+  private let listeners: [String]
+  private let logNames: NameTable
+  private let send: (ShardMessage) -> Void
+
+  /// - Parameters:
+  ///   - listeners: the listeners' names, for labels.
+  ///   - send: passes a message to every shard.
+  init(
+    metrics: NodeMetrics, shardCount: Int, listeners: [String], logNames: NameTable,
+    send: @escaping (ShardMessage) -> Void
+  ) {
+    self.metrics = metrics
+    self.shardCount = shardCount
+    self.listeners = listeners
+    self.logNames = logNames
+    self.send = send
+  }
+
+  // MARK: Asking
+
+  subscript(boundName: String) -> Entry? { byName[boundName] }
+
+  func number(of boundName: String) -> ServiceNumber? { byName[boundName]?.service.number }
+
+  /// Every service, by number.
+  var all: [Entry] { names.compactMap { $0.flatMap { byName[$0] } } }
+
+  /// What services are called, by number; empty for a number that has none.
+  var namesByNumber: [String] { names.map { $0.flatMap { byName[$0]?.service.name } ?? "" } }
+
+  var count: Int { byName.count }
+
+  // MARK: Changing
+
+  /// Adds a service, or changes what is known of it. Endpoints have distinct addresses.
+  ///
+  /// - Returns: its number; nil when the node has no room for another service.
+  @discardableResult
+  func set(_ boundName: String, label: String, policy: ServicePolicy, endpoints: [Endpoint]) -> ServiceNumber? {
+    if var entry = byName[boundName] {
+      guard entry.policy != policy || entry.endpoints != endpoints else { return entry.service.number }
+      entry.policy = policy
+      setEndpoints(of: &entry, endpoints)
+      byName[boundName] = entry
+      tell(entry)
+      return entry.service.number
+    }
+    guard let number = takeNumber() else { return nil }
+    let name = freeLabel(label, boundName)
+    let service = Service(
+      number: number, boundName: boundName, name: name, logName: logNames.number(of: name),
+      cells: (0..<shardCount).map { metrics.serviceCells(shard: $0, service: name, listeners: listeners) })
+    var entry = Entry(service: service, policy: policy, endpoints: [], members: [:])
+    setEndpoints(of: &entry, endpoints)
+    byName[boundName] = entry
+    names[Int(number)] = boundName
+    tell(entry)
+    return number
+  }
+
+  /// Gives a service up: exchanges that have it finish. Names that lead to it must have been forgotten.
+  func remove(_ boundName: String) {
+    guard var entry = byName.removeValue(forKey: boundName) else { return }
+    setEndpoints(of: &entry, [])
+    tell(entry)
+    names[Int(entry.service.number)] = nil
+    labels.remove(entry.service.name)
+    leaving.append(entry.service)
+    send(.serviceRemoved(entry.service.number))
+  }
+
+  private func tell(_ entry: Entry) {
+    let members = entry.endpoints.compactMap { endpoint in
+      entry.members[endpoint.address].map { ServiceUpdate.Member(shared: $0, weight: endpoint.weight) }
+    }
+    send(.service(ServiceUpdate(service: entry.service, policy: entry.policy, endpoints: members)))
+  }
+
+  private func setEndpoints(of entry: inout Entry, _ endpoints: [Endpoint]) {
+    let name = entry.service.name
+    var members: [SocketAddress: SharedEndpoint] = [:]
+    members.reserveCapacity(endpoints.count)
+    for endpoint in endpoints {
+      if let known = entry.members[endpoint.address] {
+        members[endpoint.address] = known
+      } else {
+        let text = endpoint.address.description
+        members[endpoint.address] = SharedEndpoint(
+          endpoint,
+          cells: (0..<shardCount).map { metrics.endpointCells(shard: $0, service: name, endpoint: text) })
+        metrics.common.endpointState.cell(shard: metrics.registry.controlShard, labels: [name, text, "live"]).set(1)
+      }
+    }
+    for address in entry.members.keys where members[address] == nil {
+      metrics.forgetEndpoint(service: name, endpoint: address.description)
+    }
+    entry.members = members
+    entry.endpoints = endpoints
+  }
+
+  // MARK: What the configuration says itself
+
+  /// The services of a configuration: those it spells out, and that of original destinations, where something is captured.
+  ///
+  /// - Parameter original: called with its number.
+  func setStatic(_ configuration: Configuration, captures: Bool, original: (ServiceNumber) -> Void = { _ in }) {
+    for discovery in configuration.discovery {
+      for service in discovery.services {
+        set(
+          "/#/\(discovery.prefix)/\(service.name)", label: service.name,
+          policy: configuration.policy(forServiceName: "/svc/\(service.name)"), endpoints: service.endpoints)
+      }
+    }
+    guard captures else { return }
+    // Whatever clients connect to has the timeouts of `/svc`, and no limit of its own but the node's: it is many services.
+    var policy = configuration.policy(forServiceName: "/svc")
+    policy.limits.connections = configuration.limits.connections
+    policy.limits.requests = configuration.limits.connections
+    if let number = set("/#/original", label: "(original)", policy: policy, endpoints: []) { original(number) }
+  }
+
+  // MARK: Numbers and labels
+
+  private func takeNumber() -> ServiceNumber? {
+    // A number is free again when the last shard has let go of its service.
+    if let place = leaving.firstIndex(where: { !$0.isUsed }) { return leaving.remove(at: place).number }
+    guard names.count < ServiceDirectory.capacity else { return nil }
+    names.append(nil)
+    return ServiceNumber(names.count - 1)
+  }
+
+  /// Two discoveries may have a service of the same name; the second is called by its discovery, too.
+  private func freeLabel(_ label: String, _ boundName: String) -> String {
+    if labels.insert(label).inserted { return label }
+    let whole = String(boundName.dropFirst("/#/".count))
+    labels.insert(whole)
+    return whole
+  }
+
+  /// Services at once.
+  static let capacity = 65_536
+}
+
+extension Configuration {
+  /// The bound names of the services it spells out.
+  var staticServiceNames: [String] {
+    discovery.flatMap { discovery in discovery.services.map { "/#/\(discovery.prefix)/\($0.name)" } }
+  }
+}

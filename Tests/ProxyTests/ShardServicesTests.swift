@@ -1,0 +1,173 @@
+// What a shard makes of the changes of a service: slots stay with their endpoints, drain, and are used again.
+
+import Base
+import Configuration
+import Policy
+import Telemetry
+import Testing
+
+@testable import Proxy
+
+/// A directory and one shard that takes every message at once.
+private final class OneShard {
+  private(set) var directory: ServiceDirectory
+  let services: ShardServices
+  var drained: [UInt32] = []
+  var removed: [ServiceNumber] = []
+
+  init() throws {
+    let services = try ShardServices(shard: 0)
+    self.services = services
+    let box = Box()
+    directory = ServiceDirectory(
+      metrics: NodeMetrics(registry: Registry(shardCount: 1)), shardCount: 1, listeners: ["out"], logNames: NameTable()
+    ) { box.take($0) }
+    box.owner = self
+  }
+
+  private final class Box {
+    weak var owner: OneShard?
+    func take(_ message: ShardMessage) { owner?.take(message) }
+  }
+
+  private func take(_ message: ShardMessage) {
+    switch message {
+    case .service(let update): drained = services.apply(update, now: .now())
+    case .serviceRemoved(let number):
+      removed.append(number)
+      _ = services.leave(number)
+    default: Issue.record("an unexpected message: \(message)")
+    }
+  }
+
+  func set(_ name: String, _ ports: [UInt16], weights: [Double] = []) throws -> ServiceNumber {
+    let endpoints = try ports.enumerated().map { place, port in
+      weights.isEmpty
+        ? try endpoint(port) : try Endpoint(parsing: "127.0.0.1:\(port) * \(weights[place])")
+    }
+    return try #require(directory.set("/#/file/\(name)", label: name, policy: ServicePolicy(), endpoints: endpoints))
+  }
+
+  /// The ports of the slots, 0 for those that are free.
+  func slots(_ number: ServiceNumber) -> [UInt16] {
+    guard let service = services.find(number) else { return [] }
+    return (0..<service.pointee.endpointCount).map { slot in
+      let endpoint = service.pointee.endpoints[slot]
+      return endpoint.state == .free ? 0 : endpoint.address.pointee.peer.port
+    }
+  }
+
+  func slot(_ number: ServiceNumber, _ slot: Int) -> UnsafeMutablePointer<ShardEndpoint> {
+    services.service(number).pointee.endpoints + slot
+  }
+}
+
+@Suite("ShardServices")
+struct ShardServicesTests {
+  @Test("an endpoint keeps its slot through changes of the others, with its load")
+  func keepsSlots() throws {
+    let shard = try OneShard()
+    let web = try shard.set("web", [1001, 1002, 1003])
+    #expect(shard.slots(web) == [1001, 1002, 1003])
+    shard.services.service(web).pointee.loads[1].costNanoseconds = 77
+    _ = try shard.set("web", [1002, 1004, 1005])
+    #expect(shard.drained == [0, 2])
+    #expect(shard.services.service(web).pointee.liveCount == 3)
+    #expect(shard.services.service(web).pointee.loads[1].costNanoseconds == 77)
+    #expect(shard.services.service(web).pointee.loads[0].flags == .draining)
+    shard.services.sweep()
+    #expect(shard.slots(web) == [0, 1002, 0, 1004, 1005])
+    _ = try shard.set("web", [1002, 1004, 1005, 1006])
+    #expect(shard.slots(web) == [1006, 1002, 0, 1004, 1005])
+  }
+
+  @Test("a slot with connections is not given away, and an endpoint that comes back meanwhile is a new one")
+  func drains() throws {
+    let shard = try OneShard()
+    let web = try shard.set("web", [1001])
+    shard.slot(web, 0).pointee.openCount = 2
+    _ = try shard.set("web", [])
+    #expect(shard.services.service(web).pointee.liveCount == 0)
+    shard.services.sweep()
+    #expect(shard.slots(web) == [1001])
+    #expect(shard.services.needsSweep)
+    _ = try shard.set("web", [1001])
+    #expect(shard.slots(web) == [1001, 1001])
+    #expect(shard.slot(web, 0).pointee.state == .draining)
+    #expect(shard.slot(web, 1).pointee.state == .live)
+    shard.slot(web, 0).pointee.openCount = 0
+    shard.services.sweep()
+    #expect(!shard.services.needsSweep)
+    #expect(shard.slots(web) == [0, 1001])
+  }
+
+  @Test("only live slots are picked, by their weights, while others drain")
+  func picks() throws {
+    let shard = try OneShard()
+    let web = try shard.set("web", [1001, 1002, 1003])
+    _ = try shard.set("web", [1002, 1003], weights: [3, 1])
+    let service = shard.services.service(web)
+    var random = RandomSource(seed: 11)
+    var counts = [0, 0, 0]
+    for _ in 0..<10_000 {
+      let slot = PowerOfTwoChoices.pick(
+        UnsafeMutableBufferPointer(start: service.pointee.loads, count: service.pointee.endpointCount),
+        table: service.pointee.weights, metric: .inFlight, exclude: -1, random: &random, now: .now())
+      counts[Int(slot)] += 1
+    }
+    #expect(counts[0] == 0)
+    // 9,375 of 10,000 draws of two have the heavier one, which wins a tie only when drawn first: 3 to 1 in all.
+    #expect(abs(counts[1] - 7_500) < 250, "\(counts)")
+  }
+
+  @Test("a service that is given up stays until its last exchange has ended; then its number is another's")
+  func leaves() throws {
+    let shard = try OneShard()
+    let web = try shard.set("web", [1001])
+    shard.services.service(web).pointee.exchangeCount = 1
+    shard.directory.remove("/#/file/web")
+    #expect(shard.removed == [web])
+    shard.services.sweep()
+    #expect(shard.services.find(web) != nil)
+    let shop = try shard.set("shop", [1002])
+    #expect(shop != web)
+    shard.services.service(web).pointee.exchangeCount = 0
+    shard.services.sweep()
+    #expect(shard.services.find(web) == nil)
+    #expect(try shard.set("cart", [1003]) == web)
+    #expect(shard.directory.namesByNumber == ["cart", "shop"])
+  }
+
+  @Test("what has not changed is not told again")
+  func unchanged() throws {
+    let shard = try OneShard()
+    let web = try shard.set("web", [1001])
+    let updates = shard.services.service(web).pointee.updates
+    _ = try shard.set("web", [1001])
+    #expect(shard.services.service(web).pointee.updates == updates)
+  }
+
+  @Test("two discoveries may have a service of the same name: the second is called by its discovery, too")
+  func labels() throws {
+    let shard = try OneShard()
+    _ = try shard.set("web", [1001])
+    _ = shard.directory.set("/#/static/web", label: "web", policy: ServicePolicy(), endpoints: [try endpoint(1002)])
+    #expect(shard.directory.namesByNumber == ["web", "static/web"])
+  }
+
+  @Test("10,000 endpoints come, change by half, and go")
+  func many() throws {
+    let shard = try OneShard()
+    let ports = (0..<10_000).map { UInt16($0 + 10_000) }
+    let web = try shard.set("web", ports)
+    #expect(shard.services.service(web).pointee.liveCount == 10_000)
+    _ = try shard.set("web", ports[5_000...] + (0..<5_000).map { UInt16($0 + 1_000) })
+    #expect(shard.drained.count == 5_000)
+    shard.services.sweep()
+    _ = try shard.set("web", ports)
+    #expect(shard.services.service(web).pointee.endpointCount <= 15_000)
+    shard.directory.remove("/#/file/web")
+    shard.services.sweep()
+    #expect(shard.services.find(web) == nil)
+  }
+}
