@@ -294,6 +294,9 @@ extension Node {
     UInt64(max(0, gauge(metrics.common.loopLag.family, ["\(shard)"])))
   }
 
+  /// Services there are, that of original destinations aside.
+  public var serviceCount: Int { directory.count - (snapshot.captures ? 1 : 0) }
+
   /// What services are called that connections name by their numbers; empty for a number that has none.
   public var serviceNames: [String] { directory.namesByNumber }
 

@@ -31,6 +31,8 @@ public struct ProxyMetrics: Sendable {
   /// 1 while the kernel's capturing rules are told that this node lives.
   public let captureAlive: GaugeFamily
   public let heartbeatMissed: CounterFamily
+  public let configReloads: CounterFamily
+  public let configReloadSuccessful: GaugeFamily
   /// `version`, `commit`, `swift`: always 1.
   public let buildInfo: GaugeFamily
 
@@ -72,6 +74,10 @@ public struct ProxyMetrics: Sendable {
       "fairlead_access_log_lost_total", help: "Access log records that were not written.", labels: ["reason"])
     captureAlive = registry.gauge(
       "fairlead_capture_alive", help: "1 while the kernel leads captured connections to this node.", merge: .maximum)
+    configReloads = registry.counter(
+      "fairlead_config_reloads_total", help: "Reloads of the configuration, by what came of them.", labels: ["outcome"])
+    configReloadSuccessful = registry.gauge(
+      "fairlead_config_last_reload_successful", help: "1 when the last reload was taken over, 0 when it was refused.")
     heartbeatMissed = registry.counter(
       "fairlead_heartbeat_missed_total", help: "Beats at which some shard had not answered the one before.")
     buildInfo = registry.gauge(

@@ -12,7 +12,9 @@ import Telemetry
 /// Conforms the daemon to what the admin server asks. Its methods run on the control thread.
 final class Administration: NodeAdministration, @unchecked Sendable {
   let build = Daemon.build()
-  private let configuration: Configuration
+  /// What the daemon was started with, until there is a node.
+  private let initial: Configuration
+  private var configuration: Configuration { node?.configuration ?? initial }
   private let source: String
   private var degraded: [String]
   private let accessLog: AccessLogWriter?
@@ -27,7 +29,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
   private var shutdownAction: () -> Void = {}
 
   init(configuration: Configuration, source: String, degraded: [String], accessLog: AccessLogWriter?) {
-    self.configuration = configuration
+    initial = configuration
     self.source = source
     self.degraded = degraded
     self.accessLog = accessLog

@@ -20,6 +20,7 @@ final class Daemon {
   private let serviceManager: ServiceManager
   private let heartbeat: Heartbeat
   private let signOfLife: SignOfLife
+  private let reloading: Reloading
   /// What `systemctl status` shows while all is well, and whether it has been said.
   private var readiness = ""
   private var isAnnounced = false
@@ -86,18 +87,20 @@ final class Daemon {
   }
 
   private static func run(_ file: String) -> Int32 {
-    run(file) { () throws(Diagnostics) in
+    run(file, path: file) { () throws(Diagnostics) in
       try Configuration.load(path: file, fragments: fragments(beside: file))
     }
   }
 
   /// `conf.d` beside the configuration file.
-  private static func fragments(beside file: String) -> String {
+  static func fragments(beside file: String) -> String {
     guard let slash = file.lastIndex(of: "/") else { return "conf.d" }
     return String(file[...slash]) + "conf.d"
   }
 
-  private static func run(_ source: String, load: () throws(Diagnostics) -> Configuration) -> Int32 {
+  private static func run(
+    _ source: String, path: String? = nil, load: () throws(Diagnostics) -> Configuration
+  ) -> Int32 {
     let configuration: Configuration
     do throws(Diagnostics) {
       configuration = try load()
@@ -118,7 +121,7 @@ final class Daemon {
     let degraded = capabilities.degraded + CaptureProbe.degraded(configuration)
     for line in degraded { say("fairleadd: degraded: \(line)") }
     do {
-      let daemon = try Daemon(configuration, source: source, degraded: degraded, serviceManager)
+      let daemon = try Daemon(configuration, source: source, path: path, degraded: degraded, serviceManager)
       return daemon.serve()
     } catch {
       say("fairleadd: \(error)")
@@ -127,7 +130,7 @@ final class Daemon {
   }
 
   private init(
-    _ configuration: Configuration, source: String, degraded: [String], _ serviceManager: ServiceManager
+    _ configuration: Configuration, source: String, path: String?, degraded: [String], _ serviceManager: ServiceManager
   ) throws {
     self.serviceManager = serviceManager
     let shardCount: Int
@@ -165,6 +168,7 @@ final class Daemon {
     if let accessLog { node.onAccessLogHalfFull { accessLog.wake() } }
     administration.attach(node, registry: registry)
     for line in node.workloadProblems() { Self.say("fairleadd: degraded: \(line)") }
+    reloading = Reloading(path: path, node: node, loop: loop) { Self.say("fairleadd: \($0)") }
     hostWatch = HostWatch(node, loop)
     heartbeat = Heartbeat(loop: loop, ping: { [node] reply in node.ping(reply) })
     let missed = ProxyMetrics(registry: registry).heartbeatMissed.cell(shard: registry.controlShard)
@@ -194,7 +198,7 @@ final class Daemon {
     for note in node.listenerNotes { Self.say("fairleadd: \(note)") }
     let summary =
       "\(Self.count(node.shardCount, "shard")), "
-      + "\(Self.count(node.configuration.discovery.reduce(0) { $0 + $1.services.count }, "service"))"
+      + "\(Self.count(node.serviceCount, "service"))"
       + (node.configuration.admin.socket.map { ", admin socket \($0)" } ?? "")
     Self.say("fairleadd: \(administration.build.version) ready: \(summary)")
     readiness = "serving: \(summary)"
@@ -233,9 +237,10 @@ final class Daemon {
       }
     case SIGHUP:
       serviceManager.reloading("reloading")
-      let answer = "reloading is not available in this version; restart to take a new configuration"
-      Self.say("fairleadd: SIGHUP: \(answer)")
-      serviceManager.ready("\(readiness); \(answer)")
+      switch reloading.reload(why: "SIGHUP") {
+      case .unchanged, .published: serviceManager.ready(readiness)
+      case .refused: serviceManager.ready("\(readiness); the last reload was refused, see the journal")
+      }
     case SIGUSR1: accessLog?.reopen()
     default: break
     }
