@@ -62,12 +62,17 @@ final class NameBinder {
   }
 
   private func bind(_ logical: Path, otherwise error: ProxyError) -> Resolution {
-    switch delegation.bind(logical, exists: { service(bound: $0) != nil }) {
-    case .bound(let path): service(bound: path).map { .service($0) } ?? .failed(error)
-    case .negative: .failed(error)
+    switch delegation.bind(logical, lookup: lookup) {
+    case .bound(let tree):
+      // Until requests walk trees: the first of its services.
+      tree.leaves.first.flatMap { service(bound: $0.service) }.map { .service($0) } ?? .failed(.noEndpoint)
+    case .negative, .pending: .failed(error)
     case .failed: .failed(.delegationFailed)
     }
   }
+
+  /// What is known of a bound name.
+  func lookup(_ path: Path) -> NameLookup { service(bound: path) == nil ? .negative : .service(segmentCount: 3) }
 
   /// A bound name is one service; the segments after it are dropped.
   private func service(bound path: Path) -> ServiceNumber? {

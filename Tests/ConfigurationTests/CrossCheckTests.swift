@@ -71,14 +71,14 @@ struct CrossCheckTests {
       delegations: |
         /svc => /#/static ;
         /svc/a => /#/file/a ;
-        /svc/b => ! ;
+        /svc/b => !! ;
       services: [{name: /svc/b}]
       """
     #expect(
       findings(text) == [
         "2:36: 'discovery[0].prefix' must be text, not a list",
         "2:69: 'kind: file' is not available in this version of Fairlead; 'kind' can be 'static'",
-        "6:13: '!' (failure) is not available in this version of Fairlead",
+        "6:13: a name such as /#/static must follow '=>', not '!!'",
       ])
   }
 }

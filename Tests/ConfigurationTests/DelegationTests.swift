@@ -51,16 +51,46 @@ struct DelegationTests {
   @Test(
     "what the table cannot hold is refused at its place inside of the block",
     arguments: [
-      ("/svc => /#/static | /#/static/web ;", "5:20: '|' (fallback) is not available in this version of Fairlead"),
+      ("/svc => /#/static | ;", "5:22: a name such as /#/static must follow '|', not ';'"),
       (
-        "/svc => /#/static & /#/static/web ;", "5:20: '&' (weighted union) is not available in this version of Fairlead"
+        "/svc => /#/static |! ;", "5:23: a name such as /#/static must follow '|!' (for a failure write '| !'), not ';'"
       ),
-      ("/svc => 0.95 * /#/static ;", "5:10: '0.95' (a weight) is not available in this version of Fairlead"),
-      ("/svc/*/a => /#/static ;", "5:7: '*' (any one segment) is not available in this version of Fairlead"),
-      ("/svc => ! ;", "5:10: '!' (failure) is not available in this version of Fairlead"),
-      ("/svc => ~ ;", "5:10: '~' (no such name) is not available in this version of Fairlead"),
-      ("/svc => $ ;", "5:10: '$' (nothing) is not available in this version of Fairlead"),
-      ("/svc => (/a | /b) ;", "5:10: '(' (grouping) is not available in this version of Fairlead"),
+      ("/svc => /#/static &\n ;", "6:2: a name such as /#/static must follow '&', not ';'"),
+      ("/svc => 0.95 /#/static ;", "5:15: '*' and a name must follow the weight 0.95"),
+      (
+        "/svc => 1e3 * /#/static ;",
+        "5:11: '*' and a name must follow the weight 1"
+      ),
+      (
+        "/svc => 0.0000001 * /#/static ;",
+        "5:10: a weight is a number from 0 to 1000000 with at most six decimals, not '0.0000001'"
+      ),
+      (
+        "/svc => /#/static/*/a ;",
+        "5:20: '*' stands for any one segment of a prefix; write {1} for what the first one matched"
+      ),
+      ("/svc => /#/static/{1} ;", "5:20: {1} is what the prefix's '*' number 1 matched, and it has no '*'"),
+      ("/svc => (/#/static ;", "5:10: this '(' has no ')'"),
+      ("/svc => /#/static ) ;", "5:20: this ')' has no '('"),
+      ("/svc => /#/static |\n   /#/sttic ;", "6:4: no discovery has the prefix 'sttic'; did you mean 'static'?"),
+      (
+        "/svc => 3 * /#/static & 1 * /#/static/wbe ;",
+        "5:30: the discovery 'static' has no service 'wbe'; did you mean 'web'?"
+      ),
+      ("/svc => ! | /host ;", "5:14: no delegation goes on from /host, and it is no bound name (/#/...)"),
+      (
+        "/svc => /#/rewrite/hostprt/static ;",
+        "5:10: /#/rewrite/hostprt/static rewrites nothing; there is /#/rewrite/hostport, porthost, domain, subdomain; "
+          + "did you mean 'hostport'?"
+      ),
+      (
+        "/svc => /#/rewrite/hostport ;",
+        "5:10: /#/rewrite/hostport does not say which prefix the rewritten name gets; write /#/rewrite/hostport/prefix"
+      ),
+      (
+        "/svc => /#/rewrite/hostport/x ;",
+        "5:10: no delegation goes on from /x, which the rewritten name begins with"
+      ),
       ("svc => /#/static ;", "5:2: an entry begins with a prefix such as /svc, not 'svc'"),
       ("/svc /#/static ;", "5:7: '=>' is missing after the prefix /svc"),
       ("/svc = > /#/static ;", "5:7: '=>' is missing after the prefix /svc"),
@@ -103,15 +133,15 @@ struct DelegationTests {
   func recovery() {
     let table = """
       delegations: |
-        /svc/a => ! ; b # not ; here
-          ; /svc => /#/static ; /svc/c => /#/dns | /x ;
+        /svc/a => !! ; b # not ; here
+          ; /svc => /#/static ; /svc/c => /#/static | x ;
         /svc/d => /#/none
       """
     #expect(
       findings(Self.head + table) == [
-        "4:13: '!' (failure) is not available in this version of Fairlead",
-        "4:17: an entry begins with a prefix such as /svc, not 'b'",
-        "5:44: '|' (fallback) is not available in this version of Fairlead",
+        "4:13: a name such as /#/static must follow '=>', not '!!'",
+        "4:18: an entry begins with a prefix such as /svc, not 'b'",
+        "5:49: a name such as /#/static must follow '|', not 'x'",
         "6:13: no discovery has the prefix 'none'",
       ])
   }
@@ -125,6 +155,58 @@ struct DelegationTests {
         "6:3: this delegation goes in circles: /x => /y/z => /svc/a/z => /x/z => ...",
         "7:3: this delegation goes in circles: /y => /svc/a => /x => /y/z => ...",
       ])
+  }
+
+  @Test("a circle through one of several names, or through a *, is found too")
+  func circlesInTrees() {
+    let table = """
+      delegations: |
+        /svc => /#/static ;
+        /svc/a => /#/static/web |! /svc/b ;
+        /svc/b => 3 * /#/static & /svc/a ;
+        /v/* => /svc/{1} | /v/{1}/x ;
+        /w/*/* => /w/{2} ;
+        /svc/c => /v ;
+        /svc/d => /w ;
+      """
+    #expect(
+      findings(Self.head + table) == [
+        "5:3: this delegation goes in circles: /svc/a => /svc/b => /svc/a",
+        "6:3: this delegation goes in circles: /svc/b => /svc/a => /svc/b",
+        "7:3: this delegation goes in circles: /v/* => /v/*/x => ...",
+      ])
+  }
+
+  @Test("right sides are read whole and written as they were read")
+  func trees() throws {
+    let table = """
+      delegations: |
+        /svc     => /#/static ;
+        /svc/a   => 0.95 * /#/static/web & 0.05 * /#/static/api |! /svc/web | ! ;
+        /svc/*/b => /#/static/{1} | ~ | $ ;
+        /host    => /#/static ;
+        /svc/c   => /#/rewrite/hostport/host ;
+
+      """
+    let text = Self.head + table + "services: [{name: /svc/x/b}, {name: /svc/a}, {name: /svc/c}, {name: /svc/web/b}]\n"
+    let configuration = try Configuration.parse(text)
+    #expect(
+      configuration.delegations.map(\.entry.description) == [
+        "/svc => /#/static", "/svc/a => 0.95 * /#/static/web & 0.05 * /#/static/api |! /svc/web | !",
+        "/svc/*/b => /#/static/{1} | ~ | $", "/host => /#/static", "/svc/c => /#/rewrite/hostport/host",
+      ])
+    let again = try Configuration.parse(configuration.render())
+    #expect(again.delegations.map(\.entry) == configuration.delegations.map(\.entry))
+  }
+
+  @Test("the prefix of the rewriters is no discovery's")
+  func reserved() {
+    let text = """
+      listeners: [{name: a, address: ":0"}]
+      discovery: [{kind: static, prefix: rewrite, services: {}}]
+      delegations: ""
+      """
+    #expect(findings(text).first == "2:36: /#/rewrite is the proxy's own; give the discovery another prefix")
   }
 
   @Test("services that no delegation leads to are reported with the entry that would do it")

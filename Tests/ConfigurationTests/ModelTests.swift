@@ -87,7 +87,7 @@ struct ModelTests {
     #expect(services.first?.endpoints.map(\.weight) == [1, 2, 0.5])
     #expect(services.first?.endpoints.last?.address == .unix(path: "/tmp/web.sock"))
     #expect(configuration.delegations.map(\.entry.prefix.segments) == [["svc"], ["svc", "shop"]])
-    #expect(configuration.delegations.map(\.entry.destination.segments) == [["#", "static"], ["svc", "web"]])
+    #expect(configuration.delegations.map(\.entry.destination.description) == ["/#/static", "/svc/web"])
     #expect(
       try configuration.workloads == [
         .init(

@@ -1,19 +1,10 @@
-// Paths, delegation and host identification.
+// Paths and host identification.
 
 import Base
 import Policy
 import Testing
 
 private func path(_ text: String) throws -> Path { try Path(parsing: text, allowingWildcards: true) }
-
-private func table(_ lines: [String]) throws -> Delegation {
-  var entries: [DelegationEntry] = []
-  for line in lines {
-    let sides = line.split(separator: " ")
-    entries.append(DelegationEntry(prefix: try path(String(sides[0])), destination: try path(String(sides[2]))))
-  }
-  return Delegation(entries: entries)
-}
 
 @Suite struct PathTests {
   @Test(
@@ -69,8 +60,9 @@ private func table(_ lines: [String]) throws -> Delegation {
 
   @Test("a prefix is replaced, the rest stays")
   func replacing() throws {
-    #expect(try path("/svc/web/x").replacing(path("/svc/*"), with: path("/#/file/web")) == path("/#/file/web/x"))
-    #expect(try path("/svc").replacing(path("/svc"), with: .root) == .root)
+    let entry = try DelegationEntry(prefix: path("/svc/*"), destination: path("/#/file/web"))
+    #expect(try entry.rewrite(path("/svc/web/x"), to: path("/#/file/web")) == path("/#/file/web/x"))
+    #expect(try DelegationEntry(prefix: path("/svc"), destination: .root).rewrite(path("/svc"), to: .root) == .root)
     #expect(try path("/#/file").isBound && !path("/svc/#").isBound && !Path.root.isBound)
   }
 
@@ -94,107 +86,6 @@ private func table(_ lines: [String]) throws -> Delegation {
     ])
   func prefixes(name: String, prefix: String, expected: Bool) throws {
     #expect(try path(name).hasPrefix(path(prefix)) == expected)
-  }
-}
-
-@Suite struct DelegationTests {
-  private let known: Set<String> = ["/#/file/web", "/#/file/api/v1", "/#/dns/web", "/#/dns/old"]
-
-  @Test(
-    "names are bound, later entries first, earlier ones when those lead nowhere",
-    arguments: [
-      (["/svc => /#/file"], "/svc/web", "/#/file/web"),
-      (["/svc => /#/file", "/svc => /#/dns"], "/svc/web", "/#/dns/web"),
-      (["/svc => /#/dns", "/svc => /#/file"], "/svc/old", "/#/dns/old"),
-      (["/svc => /#/dns", "/svc/old => /#/file/web"], "/svc/old", "/#/file/web"),
-      (["/host => /#/file", "/svc => /host"], "/svc/web", "/#/file/web"),
-      (["/svc => /#/file", "/svc/web => /svc/api/v1"], "/svc/web", "/#/file/api/v1"),
-      (["/svc => /#/file", "/svc/a => /svc/b", "/svc/b => /svc/web"], "/svc/a", "/#/file/web"),
-      (["/svc/a => /#/file/api"], "/svc/a/v1", "/#/file/api/v1"),
-      (["/svc/* => /#/file"], "/svc/blue/web", "/#/file/web"),
-      (["/ => /#/file"], "/web", "/#/file/web"),
-      (["/svc => /#/file"], "/#/dns/web", "/#/dns/web"),
-    ])
-  func binds(lines: [String], logical: String, bound: String) throws {
-    let binding = try table(lines).bind(path(logical)) { known.contains($0.description) }
-    #expect(try binding == .bound(path(bound)))
-  }
-
-  @Test(
-    "a name nobody knows is negative and says where it was looked for",
-    arguments: [
-      ([], "/svc/web", []), (["/svc => /#/file"], "/host/web", []), (["/svc => /#/file"], "/svcs/web", []),
-      (["/svc => /#/file", "/svc => /#/dns"], "/svc/new", ["/#/dns/new", "/#/file/new"]),
-      (["/svc => /#/file"], "/svc", ["/#/file"]), (["/svc => /#/file"], "/svc/web/x", ["/#/file/web/x"]),
-    ] as [([String], String, [String])])
-  func negative(lines: [String], logical: String, tried: [String]) throws {
-    let binding = try table(lines).bind(path(logical)) { known.contains($0.description) }
-    let expected = try NegativeBinding(logical: path(logical), tried: tried.map(path))
-    #expect(binding == .negative(expected))
-    #expect(expected.description.contains(logical))
-  }
-
-  @Test("a circle is an error that shows the way round, and not hidden by an entry that would do")
-  func cycle() throws {
-    let table = try table(["/svc => /#/file", "/svc/web => /svc/api", "/svc/api => /svc/web"])
-    let binding = try table.bind(path("/svc/web")) { known.contains($0.description) }
-    let chain = try [path("/svc/web"), path("/svc/api"), path("/svc/web")]
-    #expect(binding == .failed(BindingFailure(kind: .cycle, chain: chain)))
-    guard case .failed(let failure) = binding else { return }
-    #expect(failure.description.contains("/svc/web => /svc/api => /svc/web"))
-  }
-
-  @Test("a name that grows for ever ends after a hundred steps")
-  func growth() throws {
-    let binding = try table(["/svc => /svc/x"]).bind(path("/svc/web")) { _ in true }
-    guard case .failed(let failure) = binding else {
-      Issue.record("bound to \(binding)")
-      return
-    }
-    #expect(failure.kind == .tooManySteps)
-    #expect(failure.chain.count == Delegation.maximumDepth + 1)
-  }
-
-  @Test("ninety-nine steps in a row are well", arguments: [(99, true), (100, true), (101, false)])
-  func depth(steps: Int, binds: Bool) throws {
-    var lines = (0..<(steps - 1)).map { "/n\($0) => /n\($0 + 1)" }
-    lines.append("/n\(steps - 1) => /#/file/web")
-    let binding = try table(lines).bind(path("/n0")) { known.contains($0.description) }
-    #expect(try (binding == .bound(path("/#/file/web"))) == binds)
-  }
-
-  @Test("a table that fans out without end is given up, one that meets again is not")
-  func fanOut() throws {
-    let meeting = (0..<60).flatMap { ["/n\($0) => /n\($0 + 1)", "/n\($0) => /n\($0 + 1)"] }
-    var asked = 0
-    let negative = try table(meeting + ["/n60 => /#/file/none"]).bind(path("/n0")) { _ in
-      asked += 1
-      return false
-    }
-    #expect(try negative == .negative(NegativeBinding(logical: path("/n0"), tried: [path("/#/file/none")])))
-    #expect(asked == 1)
-
-    let spreading = (0..<20).flatMap { ["/n\($0) => /n\($0 + 1)/a", "/n\($0) => /n\($0 + 1)/b"] }
-    guard case .failed(let failure) = try table(spreading).bind(path("/n0"), exists: { _ in false }) else {
-      Issue.record("two to the twentieth names were tried")
-      return
-    }
-    #expect(failure.kind == .tooManySteps)
-  }
-
-  @Test("a binding is explained step by step")
-  func explained() throws {
-    let table = try table(["/svc => /#/dns", "/svc/new => /svc/web", "/svc => /#/file"])
-    let (binding, steps) = try table.explain(path("/svc/new")) { known.contains($0.description) }
-    #expect(try binding == .bound(path("/#/file/web")))
-    let expected = try [
-      DelegationStep(depth: 0, path: path("/svc/new"), outcome: .delegated(entryIndex: 2)),
-      DelegationStep(depth: 1, path: path("/#/file/new"), outcome: .negative),
-      DelegationStep(depth: 0, path: path("/svc/new"), outcome: .delegated(entryIndex: 1)),
-      DelegationStep(depth: 1, path: path("/svc/web"), outcome: .delegated(entryIndex: 2)),
-      DelegationStep(depth: 2, path: path("/#/file/web"), outcome: .bound),
-    ]
-    #expect(steps == expected)
   }
 }
 

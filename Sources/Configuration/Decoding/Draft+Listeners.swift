@@ -152,6 +152,9 @@ extension Draft {
   }
 
   private static func checkSegment(_ fields: Fields, _ key: String, _ text: String, _ subject: String) {
+    if text == NameRewriter.reservedPrefix {
+      fields.reportValue(key, "/#/rewrite is the proxy's own; give the discovery another prefix")
+    }
     guard !Path.isSegment(text) || text == "#" else { return }
     fields.reportValue(key, "\(subject) has letters, digits and any of -._, not \(quoted(text))")
   }

@@ -1,6 +1,7 @@
 // What was decoded, with the places it came from: the cross-checks compare the one and point at the other.
 
 import Base
+import Policy
 
 /// A configuration on its way: parts that were wrong are missing, and then a finding says so.
 struct Draft {
@@ -21,7 +22,8 @@ struct Draft {
   struct Delegation {
     let value: Configuration.Delegation
     let prefixRange: SourceRange
-    let destinationRange: SourceRange
+    /// The names of its right side.
+    let names: [(name: Path, range: SourceRange)]
   }
 
   struct Service {
@@ -82,14 +84,8 @@ extension Draft {
     limits = Self.limits(fields)
     telemetry = Self.telemetry(fields)
     capture = Self.capture(fields)
-    for block in blocks {
-      var parser = DelegationParser(decoder, YAMLValue(node: block, path: "delegations"))
-      delegations += parser.parse(room: Self.mostDelegations - delegations.count)
-      delegationsAreWhole = delegationsAreWhole && parser.isWhole
-    }
+    for block in blocks { addDelegations(decoder, YAMLValue(node: block, path: "delegations")) }
   }
-
-  private static let mostDelegations = 1_000
 
   private static func bounded(_ fields: Fields, _ key: String, _ most: Int) -> [YAMLValue] {
     let items = fields.items(key)

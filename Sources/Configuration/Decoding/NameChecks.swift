@@ -1,7 +1,8 @@
 // Follows every name that is written down: from the delegation table to the services of the discoveries.
 //
 // Lookup is Linkerd's: of the entries that match, later ones first, the earlier ones when that finds no such name. The
-// number of steps is bounded, as it is at run time; past the bound nothing is said.
+// number of steps is bounded, as it is at run time; past the bound nothing is said. Nothing is said either about what only a
+// discovery can know while it runs, and about what depends on the segments that a `*` will match.
 
 import Base
 import Policy
@@ -54,14 +55,8 @@ struct NameChecks {
         decoder.report(
           entry.prefixRange,
           "\(value) is there twice; it is first written at \(first.prefixRange.place)")
-      } else if value.destination.isBound {
-        checkBound(value.destination, entry.destinationRange)
-      } else if draft.delegationsAreWhole, !goesOn(value.destination) {
-        let clause = decoder.suggestion(
-          for: value.destination.description, among: draft.delegations.map { $0.value.entry.prefix.description })
-        decoder.report(
-          entry.destinationRange,
-          "no delegation goes on from \(value.destination), and it is no bound name (/#/...)\(clause)")
+      } else {
+        for (name, range) in entry.names { checkName(name, range) }
       }
       if draft.delegationsAreWhole, !isReached(value.prefix) {
         let clause = value.prefix.segments.first.map { decoder.suggestion(for: $0, among: ["svc"]) } ?? ""
@@ -74,11 +69,24 @@ struct NameChecks {
     }
   }
 
+  /// A name on the right side of an entry.
+  private func checkName(_ name: Path, _ range: SourceRange) {
+    if name.isBound {
+      checkBound(name, range)
+    } else if draft.delegationsAreWhole, !goesOn(name) {
+      let clause = decoder.suggestion(
+        for: name.description, among: draft.delegations.map { $0.value.entry.prefix.description })
+      decoder.report(range, "no delegation goes on from \(name), and it is no bound name (/#/...)\(clause)")
+    }
+  }
+
   private func checkBound(_ name: Path, _ range: SourceRange) {
     guard let prefix = name.segments.dropFirst().first else {
       decoder.report(range, "a bound name needs the prefix of a discovery, such as /#/static")
       return
     }
+    if NameRewriter.isRewrite(name) { return checkRewrite(name, range) }
+    if Self.hasCapture(prefix) { return }
     guard let discovery = discoveries[prefix] else {
       if discoveriesAreWhole {
         let clause = decoder.suggestion(for: prefix, among: discoveries.keys.sorted())
@@ -88,16 +96,36 @@ struct NameChecks {
     }
     guard name.segments.count > 2, let services = discovery.serviceNames else { return }
     let service = name.segments[2]
-    if !services.contains(service) {
+    if !services.contains(service), !Self.hasCapture(service) {
       let clause = decoder.suggestion(for: service, among: services.sorted())
       decoder.report(range, "the discovery \(quoted(prefix)) has no service \(quoted(service))\(clause)")
+    }
+  }
+
+  /// `/#/rewrite/hostport/dns`: a rewriter there is, and names it makes that lead on.
+  private func checkRewrite(_ name: Path, _ range: SourceRange) {
+    let known = NameRewriter.allCases.map(\.rawValue)
+    let word = name.segments.dropFirst(2).first ?? ""
+    guard let rewriter = NameRewriter(rawValue: word) else {
+      let clause = decoder.suggestion(for: word, among: known)
+      decoder.report(range, "\(name) rewrites nothing; there is /#/rewrite/\(known.joined(separator: ", "))\(clause)")
+      return
+    }
+    guard name.segments.count >= rewriter.argumentIndex else {
+      let missing = rewriter == .subdomain ? "subdomain/example.com/prefix" : "\(rewriter.rawValue)/prefix"
+      decoder.report(range, "\(name) does not say which prefix the rewritten name gets; write /#/rewrite/\(missing)")
+      return
+    }
+    let prefix = Path(unchecked: [name.segments[rewriter.argumentIndex - 1]])
+    if draft.delegationsAreWhole, !goesOn(prefix) {
+      decoder.report(range, "no delegation goes on from \(prefix), which the rewritten name begins with")
     }
   }
 
   /// The host of a request is in lower case: a service with capitals is found only where an entry spells it so.
   private mutating func checkCapitals() {
     guard draft.delegationsAreWhole, !draft.delegations.isEmpty else { return }
-    let spelled = Set(draft.delegations.flatMap(\.value.entry.destination.segments))
+    let spelled = Set(draft.delegations.flatMap { $0.names.flatMap(\.name.segments) })
     for discovery in draft.discovery {
       for (name, range) in (discovery.servicePlaces ?? [:]).sorted(by: { $0.key < $1.key })
       where name != name.lowercased() && !spelled.contains(name) && Path.isSegment(name) {
@@ -113,37 +141,61 @@ struct NameChecks {
 
   /// May a name that begins with this be rewritten further?
   private func goesOn(_ name: Path) -> Bool {
-    draft.delegations.contains { name.hasPrefix($0.value.entry.prefix) || $0.value.entry.prefix.hasPrefix(name) }
+    draft.delegations.contains { Self.mayMeet(name, $0.value.entry.prefix) }
   }
 
   /// May a name that begins with this come up?
   private func isReached(_ prefix: Path) -> Bool {
-    prefix.segments.first == "svc"
-      || draft.delegations.contains {
-        $0.value.entry.destination.hasPrefix(prefix) || prefix.hasPrefix($0.value.entry.destination)
+    prefix.segments.first == "svc" || prefix.segments.first == "*"
+      || draft.delegations.contains { entry in
+        entry.names.contains { Self.mayMeet(Self.continued($0.name), prefix) }
       }
   }
 
+  /// What a rewriter makes of names: its prefix and something.
+  private static func continued(_ name: Path) -> Path {
+    guard NameRewriter.isRewrite(name), name.segments.count > 2,
+      let rewriter = NameRewriter(rawValue: name.segments[2]), name.segments.count >= rewriter.argumentIndex
+    else { return name }
+    return Path(unchecked: [name.segments[rewriter.argumentIndex - 1]])
+  }
+
+  /// May a name begin with both?
+  private static func mayMeet(_ a: Path, _ b: Path) -> Bool {
+    zip(a.segments, b.segments).allSatisfy { $0 == $1 || $0 == "*" || $1 == "*" || hasCapture($0) || hasCapture($1) }
+  }
+
+  private static func hasCapture(_ segment: String) -> Bool { segment.utf8.contains(0x7B) }
+
   // MARK: Circles
 
-  /// An entry goes in circles when following its own destination comes to the entry again.
+  /// An entry goes in circles when following one of its own names comes to the entry again.
   private mutating func checkCircles() {
     let table = draft.delegations.map(\.value.entry)
-    for (index, entry) in table.enumerated() where !entry.destination.isBound {
-      var way = [entry.prefix, entry.destination]
-      while way.count <= Self.mostSteps, stepsLeft > 0, let name = way.last, !name.isBound {
-        stepsLeft -= table.count
-        guard let next = table.lastIndex(where: { name.hasPrefix($0.prefix) }) else { break }
-        if next == index {
-          let shown = way.prefix(6).map(\.description).joined(separator: " => ")
-          let more = way.count > 6 || name != entry.prefix ? " => ..." : ""
-          decoder.report(
-            draft.delegations[index].prefixRange, "this delegation goes in circles: \(shown)\(more)")
-          break
-        }
-        way.append(name.replacing(table[next].prefix, with: table[next].destination))
-      }
+    for (index, entry) in table.enumerated() {
+      var way = [entry.prefix]
+      guard let circle = follow(table, index, from: index, &way) else { continue }
+      let shown = circle.prefix(6).map(\.description).joined(separator: " => ")
+      let more = circle.count > 6 || circle.last != entry.prefix ? " => ..." : ""
+      decoder.report(draft.delegations[index].prefixRange, "this delegation goes in circles: \(shown)\(more)")
     }
+  }
+
+  /// Goes on by an entry that the last name of `way` matches. Returns the way around, if it comes to `start` again.
+  private mutating func follow(
+    _ table: [DelegationEntry], _ index: Int, from start: Int, _ way: inout [Path]
+  ) -> [Path]? {
+    guard way.count <= Self.mostSteps, let name = way.last, name.segments.count <= Self.mostSegments else { return nil }
+    for destination in table[index].destination.names where !destination.isBound {
+      guard stepsLeft > 0, let rewritten = table[index].rewrite(name, to: destination) else { return nil }
+      stepsLeft -= table.count
+      way.append(rewritten)
+      defer { way.removeLast() }
+      guard let next = table.lastIndex(where: { rewritten.hasPrefix($0.prefix) }) else { continue }
+      if next == start { return way }
+      if let circle = follow(table, next, from: start, &way) { return circle }
+    }
+    return nil
   }
 
   // MARK: Policies
@@ -165,6 +217,9 @@ struct NameChecks {
   private mutating func outcome(of name: Path, depth: Int) -> Outcome {
     guard depth < Self.mostSteps, stepsLeft > 0, name.segments.count <= Self.mostSegments else { return .unknown }
     stepsLeft -= draft.delegations.count + 1
+    if NameRewriter.isRewrite(name) {
+      return NameRewriter.rewrite(name).map { outcome(of: $0, depth: depth + 1) } ?? .unknown
+    }
     if name.isBound {
       guard name.segments.count > 1, let discovery = discoveries[name.segments[1]] else {
         return discoveriesAreWhole ? .nowhere : .unknown
@@ -175,12 +230,34 @@ struct NameChecks {
       return misspelled.contains(name.segments[2]) ? .unknown : .nowhere
     }
     for entry in draft.delegations.reversed() where name.hasPrefix(entry.value.entry.prefix) {
-      let next = name.replacing(entry.value.entry.prefix, with: entry.value.entry.destination)
-      let found = outcome(of: next, depth: depth + 1)
+      let found = outcome(of: entry.value.entry.destination, entry.value.entry, name, depth: depth + 1)
       if found != .nowhere { return found }
     }
     // A prefix of names that entries match: more segments lead on.
-    return draft.delegations.contains { $0.value.entry.prefix.hasPrefix(name) } ? .namespace : .nowhere
+    let leadsOn = draft.delegations.contains {
+      $0.value.entry.prefix.segments.count > name.segments.count && Self.mayMeet($0.value.entry.prefix, name)
+    }
+    return leadsOn ? .namespace : .nowhere
+  }
+
+  private mutating func outcome(of tree: DelegationTree, _ entry: DelegationEntry, _ name: Path, depth: Int) -> Outcome
+  {
+    for destination in tree.names {
+      guard let next = entry.rewrite(name, to: destination) else { continue }
+      let found = outcome(of: next, depth: depth)
+      if found != .nowhere { return found }
+    }
+    // What is empty or refused is meant to be.
+    return Self.endsHere(tree) ? .unknown : .nowhere
+  }
+
+  private static func endsHere(_ tree: DelegationTree) -> Bool {
+    switch tree {
+    case .failure, .empty: true
+    case .name, .negative: false
+    case .alternatives(let alternatives): alternatives.contains { endsHere($0.tree) }
+    case .union(let branches): branches.contains { endsHere($0.tree) }
+    }
   }
 
   /// Names a policy may have meant: what entries match, and the services behind each.
@@ -188,12 +265,11 @@ struct NameChecks {
     var names: [String] = []
     for entry in draft.delegations where names.count < 1_000 {
       names.append(entry.value.entry.prefix.description)
-      let destination = entry.value.entry.destination
-      guard destination.isBound, destination.segments.count == 2,
-        let services = discoveries[destination.segments[1]]?.serviceNames
-      else { continue }
-      names += services.filter { $0 == $0.lowercased() }.sorted().prefix(1_000).map {
-        "\(entry.value.entry.prefix)/\($0)"
+      for (destination, _) in entry.names where destination.isBound && destination.segments.count == 2 {
+        guard let services = discoveries[destination.segments[1]]?.serviceNames else { continue }
+        names += services.filter { $0 == $0.lowercased() }.sorted().prefix(1_000).map {
+          "\(entry.value.entry.prefix)/\($0)"
+        }
       }
     }
     return names

@@ -20,6 +20,19 @@ public struct Path: Hashable, Sendable, CustomStringConvertible {
   /// Reads a path, all of `text`. With `allowingWildcards`, a segment may also be `*`, which in the prefix of a
   /// delegation stands for any one segment.
   public init(parsing text: String, allowingWildcards: Bool = false) throws(PathError) {
+    try self.init(parsing: text, allowing: allowingWildcards ? .wildcards : .nothing)
+  }
+
+  /// What a delegation has in its names beyond what names are made of.
+  enum Placeholders {
+    case nothing
+    /// A segment may be `*`.
+    case wildcards
+    /// `{1}` to `{9}` may stand anywhere in a segment.
+    case captures
+  }
+
+  init(parsing text: String, allowing placeholders: Placeholders) throws(PathError) {
     var text = text
     text.makeContiguousUTF8()
     let bytes = Array(text.utf8)
@@ -33,7 +46,7 @@ public struct Path: Hashable, Sendable, CustomStringConvertible {
     var start = 1
     while start < bytes.count {
       let end = bytes[start...].firstIndex(of: UInt8(ascii: "/")) ?? bytes.count
-      if let (offset, reason) = Path.flaw(in: bytes[start..<end], allowingWildcards: allowingWildcards) {
+      if let (offset, reason) = Path.flaw(in: bytes[start..<end], allowing: placeholders) {
         throw PathError(text: text, byteOffset: offset, reason: reason)
       }
       segments.append(String(decoding: bytes[start..<end], as: UTF8.self))
@@ -62,7 +75,7 @@ public struct Path: Hashable, Sendable, CustomStringConvertible {
 
   /// What keeps these bytes from being a segment, and where; nil when nothing does.
   private static func flaw(
-    in segment: ArraySlice<UInt8>, allowingWildcards: Bool
+    in segment: ArraySlice<UInt8>, allowing placeholders: Placeholders
   ) -> (Int, PathError.Reason)? {
     let start = segment.startIndex
     guard let first = segment.first else { return (start, .emptySegment) }
@@ -71,15 +84,31 @@ public struct Path: Hashable, Sendable, CustomStringConvertible {
       return (start, .dotSegment)
     }
     if first == UInt8(ascii: "*"), segment.count == 1 {
-      return allowingWildcards ? nil : (start, .wildcardNotAllowed)
+      return placeholders == .wildcards ? nil : (start, .wildcardNotAllowed)
     }
-    guard let bad = segment.firstIndex(where: { !isSegmentByte($0) }) else { return nil }
-    return (bad, .badByte(segment[bad]))
+    var index = start
+    while index < segment.endIndex {
+      if isSegmentByte(segment[index]) {
+        index += 1
+      } else if placeholders == .captures, isCapture(segment[index...]) {
+        index += 3
+      } else {
+        return (index, .badByte(segment[index]))
+      }
+    }
+    return nil
+  }
+
+  /// `{1}` to `{9}`
+  private static func isCapture(_ bytes: ArraySlice<UInt8>) -> Bool {
+    let word = Array(bytes.prefix(3))
+    return word.count == 3 && word[0] == UInt8(ascii: "{") && word[2] == UInt8(ascii: "}")
+      && word[1] >= UInt8(ascii: "1") && word[1] <= UInt8(ascii: "9")
   }
 
   /// Whether `text` is a segment, for names that stand alone and are put into paths later.
   public static func isSegment(_ text: String) -> Bool {
-    flaw(in: Array(text.utf8)[...], allowingWildcards: false) == nil
+    flaw(in: Array(text.utf8)[...], allowing: .nothing) == nil
   }
 
   /// Whether a segment may hold this byte.
@@ -103,12 +132,6 @@ public struct Path: Hashable, Sendable, CustomStringConvertible {
       if prefix.segments[index] != "*" { return false }
     }
     return true
-  }
-
-  /// This path, which has the prefix, with `destination` in the prefix's place. It may come out longer than
-  /// `maximumByteCount`; who does it again and again bounds how often.
-  public func replacing(_ prefix: Path, with destination: Path) -> Path {
-    Path(unchecked: destination.segments + segments.dropFirst(prefix.segments.count))
   }
 
   /// Whether this is the name of a discovery source, `/#/...`: nothing is delegated any further.
