@@ -1,5 +1,6 @@
 // Response classes and the safety of repeating a request.
 
+import HTTP
 import Policy
 import Testing
 
@@ -50,5 +51,19 @@ import Testing
     #expect(!RetryVerdict.safe(.staleConnection).chargesBudget)
     #expect(RetryVerdict.safe(.neverSent).chargesBudget)
     #expect(RetryVerdict.safe(.idempotent).chargesBudget)
+  }
+
+  @Test(
+    "what is repeated though it was answered is the classifier's to say",
+    arguments: [
+      (.never, .get, 503, false), (.read5xx, .get, 500, true), (.read5xx, .head, 599, true),
+      (.read5xx, .trace, 502, true), (.read5xx, .put, 503, false), (.read5xx, .post, 503, false),
+      (.read5xx, .get, 499, false), (.read5xx, .get, 600, false), (.read5xx, .get, 429, false),
+      (.idempotent5xx, .put, 503, true), (.idempotent5xx, .delete, 503, true), (.idempotent5xx, .patch, 503, false),
+      (.idempotent5xx, .other, 503, false), (.all5xx, .post, 503, true), (.all5xx, .other, 503, true),
+      (.all5xx, .connect, 503, false), (.all5xx, .post, 404, false),
+    ] as [(ResponseClassifier, HTTP.Method, UInt16, Bool)])
+  func classifiers(classifier: ResponseClassifier, method: HTTP.Method, status: UInt16, expected: Bool) {
+    #expect(classifier.isRetryable(method, status: status) == expected)
   }
 }
