@@ -235,7 +235,7 @@ struct ValueTests {
         "{name: /svc, protocol: http2}",
         "2:35: 'http2' is not available in this version of Fairlead; 'services[0].protocol' can be 'http1' or 'same'"
       ),
-      ("{name: /svc, retries: {limit: 3}}", "2:25: 'retries' is not available in this version of Fairlead"),
+      ("{name: /svc, hedge: {percentile: 95}}", "2:25: 'hedge' is not available in this version of Fairlead"),
       (
         "{name: /svc, circuit_breaker: {}}",
         "2:25: unknown key 'circuit_breaker' in services[0]; did you mean 'circuitBreaker'?"

@@ -5,8 +5,10 @@ import Policy
 
 extension Draft {
   static func service(_ decoder: Decoder, _ value: YAMLValue) -> Service? {
-    let known = ["name", "balancer", "timeouts", "limits", "protocol"]
-    guard let fields = Fields(decoder, value, known: known, later: ["retries", "circuitBreaker"]) else { return nil }
+    let known = [
+      "name", "balancer", "timeouts", "limits", "retries", "circuitBreaker", "healthCheck", "protocol",
+    ]
+    guard let fields = Fields(decoder, value, known: known, later: ["hedge"]) else { return nil }
     fields.require("name", "name: /svc")
     var name: Path?
     if let text = fields.text("name") {
@@ -19,6 +21,9 @@ extension Draft {
     balancer(fields, &entry)
     timeouts(fields, &entry)
     limits(fields, &entry)
+    entry.retries = retries(fields, hasBudget: true)
+    entry.circuitBreaker = circuitBreaker(fields)
+    entry.healthCheck = healthCheck(fields)
     entry.protocol = fields.choice("protocol", later: ["http2"])
     guard name != nil, let nameRange = fields["name"]?.node.range else { return nil }
     return Service(value: entry, nameRange: nameRange)

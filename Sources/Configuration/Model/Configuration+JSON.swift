@@ -107,6 +107,9 @@ extension Configuration.ServiceEntry {
       if let pending { json.member("pending", pending) }
       if let requests { json.member("requests", requests) }
     }
+    json.object("retries") { retries.write(to: &$0) }
+    json.object("circuitBreaker") { circuitBreaker.write(to: &$0) }
+    json.object("healthCheck") { healthCheck.write(to: &$0) }
     if let `protocol` { json.member("protocol", `protocol`.rawValue) }
   }
 }

@@ -50,6 +50,9 @@ public struct ServicePolicy: Hashable, Sendable {
   public var balancer = Balancer()
   public var timeouts = Timeouts()
   public var limits = Limits()
+  public var retries = Retries()
+  public var circuitBreaker = CircuitBreaker()
+  public var healthCheck = HealthCheck()
   public var `protocol` = UpstreamProtocol.same
 
   /// The defaults.
@@ -72,6 +75,9 @@ extension Configuration {
     public var connections: Int?
     public var pending: Int?
     public var requests: Int?
+    public var retries = Retries()
+    public var circuitBreaker = CircuitBreaker()
+    public var healthCheck = HealthCheck()
     public var `protocol`: ServicePolicy.UpstreamProtocol?
 
     public init(name: Path) { self.name = name }
@@ -88,6 +94,9 @@ extension Configuration {
       if let connections { policy.limits.connections = connections }
       if let pending { policy.limits.pending = pending }
       if let requests { policy.limits.requests = requests }
+      retries.apply(to: &policy.retries)
+      circuitBreaker.apply(to: &policy.circuitBreaker)
+      healthCheck.apply(to: &policy.healthCheck)
       if let `protocol` { policy.protocol = `protocol` }
     }
   }
