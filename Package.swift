@@ -62,6 +62,9 @@ let package = Package(
     // Floor 4: from a file to values.
     module("Configuration", ["Base", "HTTP", "Policy", "CYAML"]),
 
+    // Floor 4: from names to endpoints.
+    module("Discovery", ["Base", "EventLoop", "Policy"]),
+
     // Floor 4: how connections come to us, and whose they are.
     module("Capture", ["Base", "CFairlead"]),
 
@@ -92,6 +95,7 @@ let package = Package(
     tests("TelemetryTests", ["Telemetry", "Base"]),
     tests("PolicyTests", ["Policy", "HTTP", "Base"]),
     tests("ConfigurationTests", ["Configuration", "Policy", "Base"]),
+    tests("DiscoveryTests", ["Discovery", "EventLoop", "Policy", "Base"]),
     tests("CaptureTests", ["Capture", "Base", "CFairlead"]),
     tests("ProxyTests", ["Proxy", "Configuration", "Policy", "HTTP", "Telemetry", "EventLoop", "Base"]),
     tests("AdminTests", ["Admin", "AdminClient", "Capture", "EventLoop", "Telemetry", "Base"]),
