@@ -133,7 +133,7 @@ final class ServiceDirectory {
   /// - Parameter original: called with its number.
   func setStatic(_ configuration: Configuration, captures: Bool, original: (ServiceNumber) -> Void = { _ in }) {
     for discovery in configuration.discovery {
-      for service in discovery.services {
+      for service in discovery.staticServices {
         set(
           "/#/\(discovery.prefix)/\(service.name)", label: service.name,
           policy: configuration.policy(forServiceName: "/svc/\(service.name)"), endpoints: service.endpoints)
@@ -172,6 +172,6 @@ final class ServiceDirectory {
 extension Configuration {
   /// The bound names of the services it spells out.
   var staticServiceNames: [String] {
-    discovery.flatMap { discovery in discovery.services.map { "/#/\(discovery.prefix)/\($0.name)" } }
+    discovery.flatMap { discovery in discovery.staticServices.map { "/#/\(discovery.prefix)/\($0.name)" } }
   }
 }

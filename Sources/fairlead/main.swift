@@ -10,7 +10,7 @@ import Glibc
   do throws(Diagnostics) {
     let configuration = try Configuration.load(path: file, fragments: fragments(beside: file))
     let listeners = counted(configuration.listeners.count, "listener")
-    let services = counted(configuration.discovery.reduce(0) { $0 + $1.services.count }, "service")
+    let services = counted(configuration.discovery.reduce(0) { $0 + $1.staticServices.count }, "service")
     console.output("\(file): ok (\(listeners), \(services))\n")
     return ExitCode.success
   } catch {

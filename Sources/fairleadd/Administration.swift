@@ -72,7 +72,8 @@ final class Administration: NodeAdministration, @unchecked Sendable {
       state: isDraining ? .draining : node == nil ? .starting : degraded.isEmpty ? .ready : .degraded,
       uptimeSeconds: uptime, configuration: source, logLevel: logLevel, residentBytes: residentBytes(),
       discovery: configuration.discovery.map {
-        StatusReport.Discovery(prefix: $0.prefix, kind: "static", services: $0.services.count, ageSeconds: uptime)
+        StatusReport.Discovery(
+          prefix: $0.prefix, kind: $0.kind, services: $0.staticServices.count, ageSeconds: uptime)
       },
       accessLog: accessLog?.statistics, degraded: degraded)
     guard let node else {

@@ -66,7 +66,7 @@ final class Daemon {
       let configuration = try Configuration.load(path: file, fragments: fragments(beside: file))
       print(
         "\(file): ok (\(count(configuration.listeners.count, "listener")), "
-          + "\(count(configuration.discovery.reduce(0) { $0 + $1.services.count }, "service")))")
+          + "\(count(configuration.discovery.reduce(0) { $0 + $1.staticServices.count }, "service")))")
       return 0
     } catch {
       say(error.render(), terminator: "")

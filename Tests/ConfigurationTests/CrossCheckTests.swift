@@ -77,7 +77,6 @@ struct CrossCheckTests {
     #expect(
       findings(text) == [
         "2:36: 'discovery[0].prefix' must be text, not a list",
-        "2:69: 'kind: file' is not available in this version of Fairlead; 'kind' can be 'static'",
         "6:13: a name such as /#/static must follow '=>', not '!!'",
       ])
   }

@@ -82,7 +82,7 @@ struct ModelTests {
     #expect(configuration.listeners.map(\.direction) == [.outbound, .inbound, .outbound])
     #expect(configuration.listeners.map(\.protocol) == [.detect, .http1, .detect])
     #expect(configuration.listeners.map(\.trust) == [.clients, .none, .none])
-    let services = try #require(configuration.discovery.first).services
+    let services = try #require(configuration.discovery.first).staticServices
     #expect(services.map(\.name) == ["web", "api"])
     #expect(services.first?.endpoints.map(\.weight) == [1, 2, 0.5])
     #expect(services.first?.endpoints.last?.address == .unix(path: "/tmp/web.sock"))

@@ -187,12 +187,55 @@ struct ValueTests {
         "kind: static, prefix: s, services: [a]",
         "2:49: 'discovery[0].services' must be a mapping (name: [endpoint, ...]), not a list"
       ),
-      ("kind: static, prefix: s, directory: /etc", "2:39: 'directory' is not available in this version of Fairlead"),
+      ("kind: static, prefix: s, directory: /etc", "2:39: unknown key 'directory' in discovery[0]"),
       (
-        "kind: file, prefix: s, directory: /etc",
-        "2:20: 'kind: file' is not available in this version of Fairlead; 'kind' can be 'static'"
+        "kind: sttic, prefix: s",
+        "2:20: 'discovery[0].kind' must be 'static', 'file' or 'dns', not 'sttic'; did you mean 'static'?"
       ),
-      ("kind: sttic, prefix: s", "2:20: 'discovery[0].kind' must be 'static', not 'sttic'; did you mean 'static'?"),
+      (
+        "kind: file, prefix: s", "2:13: 'directory' is missing in discovery[0]; write directory: /etc/fairlead/services"
+      ),
+      (
+        "kind: file, prefix: s, directory: etc",
+        "2:48: 'discovery[0].directory' must be a full path, not 'etc'"
+      ),
+      (
+        "kind: file, prefix: s, directory: /etc, services: {}",
+        "2:54: unknown key 'services' in discovery[0]"
+      ),
+      (
+        "kind: file, prefix: s, directory: /etc, limits: {endpoints: 0}",
+        "2:74: 'discovery[0].limits.endpoints' must be between 1 and 100000, not 0"
+      ),
+      (
+        "kind: dns, prefix: s, servers: [ns.local]",
+        "2:46: 'ns.local' is not a name server: write 1.2.3.4:80, [::1]:80, :80 or unix:/path"
+      ),
+      (
+        "kind: dns, prefix: s, servers: [10.0.0.1, 10.0.0.1]",
+        "2:56: the name server 10.0.0.1:53 is there twice"
+      ),
+      (
+        "kind: dns, prefix: s, servers: [10.0.0.1:0]",
+        "2:46: '10.0.0.1:0' is not a name server: port 0 is no port to connect to"
+      ),
+      (
+        "kind: dns, prefix: s, search: [a_b..c]",
+        "2:45: 'a_b..c' is not a domain; write one such as mesh.internal"
+      ),
+      (
+        "kind: dns, prefix: s, ttl: {min: 10s, max: 2s}",
+        "2:47: 'discovery[0].ttl.min' (10s) must be at most 'discovery[0].ttl.max' (2s)"
+      ),
+      ("kind: dns, prefix: s, tries: 0", "2:43: 'discovery[0].tries' must be between 1 and 10, not 0"),
+      (
+        "kind: dns, prefix: s, family: ipv5",
+        "2:44: 'discovery[0].family' must be 'any', 'ipv4' or 'ipv6', not 'ipv5'; did you mean 'ipv4'?"
+      ),
+      (
+        "kind: dns, prefix: s, timeout: 0s",
+        "2:45: 'discovery[0].timeout' must be between 50ms and 30s, not 0s"
+      ),
     ])
   func discovery(entry: String, expected: String) {
     let broken = entry.replacing("services: {", with: "services: {\n ", maxReplacements: 1)

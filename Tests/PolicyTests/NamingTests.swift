@@ -156,3 +156,19 @@ private func path(_ text: String) throws -> Path { try Path(parsing: text, allow
     #expect(accepted > 500)
   }
 }
+
+@Suite("Host names")
+struct DNSNameTests {
+  @Test(
+    "are labels of letters, digits, '-' and '_'",
+    arguments: ["web", "a.b-c.d_e", "_http._tcp.web.local", "1.2.3.4", "A"])
+  func good(_ name: String) { #expect(DNSName.isHostName(name)) }
+
+  @Test(
+    "have no empty or long labels, no other bytes, and an end",
+    arguments: [
+      "", ".", "a.", ".a", "a..b", "a b", "a/b", "é", "a:b", "[::1]", String(repeating: "a", count: 64),
+      String(repeating: "a.", count: 127) + "a",
+    ])
+  func bad(_ name: String) { #expect(!DNSName.isHostName(name)) }
+}

@@ -35,9 +35,10 @@ func configuration(
     node: Configuration.Node(name: "node-a", via: via),
     listeners: [Configuration.Listener(name: "outbound", address: loopback(0))],
     discovery: [
-      Configuration.StaticDiscovery(
-        prefix: "static",
-        services: try services.map { Configuration.StaticService(name: $0, endpoints: [try endpoint(9001)]) })
+      .static(
+        Configuration.StaticDiscovery(
+          prefix: "static",
+          services: try services.map { Configuration.StaticService(name: $0, endpoints: [try endpoint(9001)]) }))
     ],
     delegations: try delegations.map {
       Configuration.Delegation(DelegationEntry(prefix: try path($0.0), destination: try path($0.1)))

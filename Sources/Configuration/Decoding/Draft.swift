@@ -13,10 +13,10 @@ struct Draft {
 
   struct Discovery {
     let prefix: (text: String, range: SourceRange)?
-    /// Where each of its services is written; nil when they are not known here, because its kind is not available.
+    /// Where each of its services is written; nil when only the source itself knows them.
     let servicePlaces: [String: SourceRange]?
     var serviceNames: Dictionary<String, SourceRange>.Keys? { servicePlaces?.keys }
-    let value: Configuration.StaticDiscovery?
+    let value: Configuration.Discovery?
   }
 
   struct Delegation {
@@ -87,7 +87,7 @@ extension Draft {
     for block in blocks { addDelegations(decoder, YAMLValue(node: block, path: "delegations")) }
   }
 
-  private static func bounded(_ fields: Fields, _ key: String, _ most: Int) -> [YAMLValue] {
+  static func bounded(_ fields: Fields, _ key: String, _ most: Int) -> [YAMLValue] {
     let items = fields.items(key)
     if items.count > most {
       fields.decoder.report(items[most].node.range, "'\(key)' has more than \(most) entries")

@@ -73,20 +73,6 @@ extension Configuration.Listener {
   }
 }
 
-extension Configuration.StaticDiscovery {
-  fileprivate func write(to json: inout JSONWriter) {
-    json.member("kind", "static")
-    json.member("prefix", prefix)
-    json.object("services") { json in
-      for service in services {
-        json.array(service.name) { json in
-          for endpoint in service.endpoints { json.string(endpoint.description) }
-        }
-      }
-    }
-  }
-}
-
 extension Configuration.ServiceEntry {
   fileprivate func write(to json: inout JSONWriter) {
     json.member("name", name.description)

@@ -33,7 +33,10 @@ extension Configuration {
       node: Node(name: nodeName ?? hostName(), shards: shards),
       admin: Admin(socket: adminSocket),
       listeners: [Listener(name: "outbound", address: listen)],
-      discovery: [StaticDiscovery(prefix: "static", services: [StaticService(name: "default", endpoints: endpoints)])],
+      discovery: [
+        .static(
+          StaticDiscovery(prefix: "static", services: [StaticService(name: "default", endpoints: endpoints)]))
+      ],
       delegations: [
         Delegation(
           DelegationEntry(

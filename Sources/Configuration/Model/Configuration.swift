@@ -11,7 +11,7 @@ public struct Configuration: Hashable, Sendable {
   public let admin: Admin
   /// At least one; names and addresses are distinct.
   public let listeners: [Listener]
-  public let discovery: [StaticDiscovery]
+  public let discovery: [Discovery]
   /// In the order written: of two that match, the later one goes first.
   public let delegations: [Delegation]
   /// Policy by name prefix in the order written; `policy(forServiceName:)` merges what matches.
@@ -23,7 +23,7 @@ public struct Configuration: Hashable, Sendable {
   public let capture: Capture
 
   public init(
-    node: Node, admin: Admin = Admin(), listeners: [Listener], discovery: [StaticDiscovery] = [],
+    node: Node, admin: Admin = Admin(), listeners: [Listener], discovery: [Discovery] = [],
     delegations: [Delegation] = [], services: [ServiceEntry] = [], workloads: [Workload] = [],
     limits: Limits = Limits(), telemetry: Telemetry = Telemetry(), capture: Capture = Capture()
   ) {
