@@ -1,0 +1,97 @@
+// The text of an endpoint file: what Linkerd 1's fs namer reads, and the way this project writes addresses elsewhere.
+//
+//     file     = *( line LF )
+//     line     = [ endpoint ] [ "#" comment ]
+//     endpoint = address [ "*" weight ]
+//     address  = ip 1*BLANK port  /  ip ":" port  /  "[" ipv6 "]" ":" port  /  "unix:" path
+//
+// Host names are not looked up here: a file that is read must not wait for a name server.
+
+import Base
+import Policy
+
+/// What one file says. A bad line costs itself only.
+struct EndpointFile: Equatable {
+  /// Each address once, in the order of `Endpoint.precedes`; at most as many as were asked for.
+  var endpoints: [Endpoint] = []
+  /// Lines that are no endpoint, and lines over the limit.
+  var badLineCount = 0
+  /// The first few of them: number, reason.
+  var problems: [Problem] = []
+
+  struct Problem: Equatable {
+    let line: Int
+    let reason: String
+  }
+
+  /// It has lines that were meant as something, and none that can be used.
+  var isUseless: Bool { endpoints.isEmpty && badLineCount > 0 }
+
+  /// - Parameter limit: the most endpoints that are taken.
+  init(_ bytes: some Collection<UInt8>, limit: Int) {
+    var seen: [SocketAddress: Int] = [:]
+    var number = 0
+    for line in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
+      number += 1
+      let text = line.prefix { $0 != UInt8(ascii: "#") }
+      guard text.contains(where: { !Self.isBlank($0) }) else { continue }
+      do throws(TextError) {
+        guard text.count <= Self.longestLine else { throw TextError("a line has at most \(Self.longestLine) bytes") }
+        let endpoint = try Self.endpoint(text)
+        if let first = seen[endpoint.address] {
+          throw TextError("\(endpoint.address) is there twice; it is first written in line \(first)")
+        }
+        guard endpoints.count < limit else { throw TextError("there are more than \(limit) endpoints") }
+        seen[endpoint.address] = number
+        endpoints.append(endpoint)
+      } catch {
+        badLineCount += 1
+        if problems.count < Self.problemLimit { problems.append(Problem(line: number, reason: error.reason)) }
+      }
+    }
+    endpoints.sort(by: Endpoint.precedes)
+  }
+
+  private static func endpoint(_ line: some Collection<UInt8>) throws(TextError) -> Endpoint {
+    let star = line.firstIndex(of: UInt8(ascii: "*"))
+    let words = line[..<(star ?? line.endIndex)].split(whereSeparator: isBlank).map {
+      String(decoding: $0, as: UTF8.self)
+    }
+    var text: String
+    switch words.count {
+    case 1: text = words[0]
+    case 2: text = try join(host: words[0], port: words[1])
+    default: throw TextError("write one endpoint a line: an address, its port, and perhaps '* weight'")
+    }
+    if let star { text += String(decoding: line[star...].filter { !isBlank($0) }, as: UTF8.self) }
+    do throws(TextError) {
+      return try Endpoint(parsing: text)
+    } catch {
+      throw explained(error, words)
+    }
+  }
+
+  private static func join(host: String, port: String) throws(TextError) -> String {
+    if host.utf8.first == UInt8(ascii: "[") { return "\(host):\(port)" }
+    return IPv6Address(host) != nil ? "[\(host)]:\(port)" : "\(host):\(port)"
+  }
+
+  /// The reason for the line as it is written, and a hint for who wrote a host name.
+  private static func explained(_ error: TextError, _ words: [String]) -> TextError {
+    let written = words.joined(separator: " ")
+    let shown = String(written.unicodeScalars.prefix(80).map { $0.isASCII && $0.value >= 0x20 ? Character($0) : "?" })
+    let host = words.count == 2 ? words[0] : String(written.prefix { $0 != ":" })
+    let isName = host.utf8.contains { $0 >= 0x61 && $0 <= 0x7A } && DNSName.isHostName(host) && host != "unix"
+    return isName
+      ? TextError("'\(shown)': endpoint files hold IP addresses; a dns discovery looks host names up")
+      : TextError("'\(shown)': \(error.reason)")
+  }
+
+  private static func isBlank(_ byte: UInt8) -> Bool {
+    byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") || byte == UInt8(ascii: "\r")
+  }
+
+  /// A path of a Unix socket, a weight, and room.
+  private static let longestLine = 512
+  static let problemLimit = 8
+}
