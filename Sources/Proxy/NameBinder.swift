@@ -65,14 +65,14 @@ final class NameBinder {
     switch delegation.bind(logical, lookup: lookup) {
     case .bound(let tree):
       // Until requests walk trees: the first of its services.
-      tree.leaves.first.flatMap { service(bound: $0.service) }.map { .service($0) } ?? .failed(.noEndpoint)
+      tree.leaves.first.flatMap { service(bound: $0.path) }.map { .service($0) } ?? .failed(.noEndpoint)
     case .negative, .pending: .failed(error)
     case .failed: .failed(.delegationFailed)
     }
   }
 
   /// What is known of a bound name.
-  func lookup(_ path: Path) -> NameLookup { service(bound: path) == nil ? .negative : .service(segmentCount: 3) }
+  func lookup(_ path: Path) -> NameLookup { service(bound: path) == nil ? .negative : .service(path, segmentCount: 3) }
 
   /// A bound name is one service; the segments after it are dropped.
   private func service(bound path: Path) -> ServiceNumber? {

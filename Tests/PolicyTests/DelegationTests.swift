@@ -14,13 +14,13 @@ private func table(_ lines: [String]) throws -> Delegation {
 
 /// The one service of a binding.
 private func service(_ binding: Binding) -> Path? {
-  if case .bound(let tree) = binding { tree.single?.service } else { nil }
+  if case .bound(let tree) = binding { tree.single?.path } else { nil }
 }
 
 @Suite struct DelegationTests {
   private func known(_ path: Path) -> NameLookup {
     let names: Set = ["/#/file/web", "/#/file/api/v1", "/#/dns/web", "/#/dns/old"]
-    return names.contains(path.description) ? .service(segmentCount: path.segments.count) : .negative
+    return names.contains(path.description) ? .service(path, segmentCount: path.segments.count) : .negative
   }
 
   @Test(
@@ -68,7 +68,7 @@ private func service(_ binding: Binding) -> Path? {
 
   @Test("a name that grows for ever ends after a hundred steps")
   func growth() throws {
-    let binding = try table(["/svc => /svc/x"]).bind(path("/svc/web")) { _ in .service(segmentCount: 3) }
+    let binding = try table(["/svc => /svc/x"]).bind(path("/svc/web")) { .service($0, segmentCount: 3) }
     guard case .failed(let failure) = binding else {
       Issue.record("bound to \(binding)")
       return
@@ -134,7 +134,7 @@ private func service(_ binding: Binding) -> Path? {
   private func names(_ text: String) -> String { text.map { $0 == "@" ? "/#/x/" : String($0) }.joined() }
 
   private func known(abc path: Path) -> NameLookup {
-    ["a", "b", "c"].contains(path.segments[2]) ? .service(segmentCount: 3) : .negative
+    ["a", "b", "c"].contains(path.segments[2]) ? .service(path, segmentCount: 3) : .negative
   }
 
   /// A binding as a line of text.
@@ -152,7 +152,7 @@ private func service(_ binding: Binding) -> Path? {
     let children = node.kind == .service ? 0..<0 : Int(node.first)..<Int(node.first + node.count)
     for child in children { #expect(tree.nodes[child].parent == UInt32(index)) }
     switch node.kind {
-    case .service: return tree.leaves[Int(node.first)].service.description
+    case .service: return tree.leaves[Int(node.first)].description
     case .failure: return "!"
     case .empty: return "$"
     case .fallback: return "(" + children.map { shape(tree, $0) }.joined(separator: " |! ") + ")"
@@ -174,10 +174,9 @@ private func service(_ binding: Binding) -> Path? {
       Issue.record("\(binding)")
       return
     }
-    #expect(tree.leaves.map(\.path.description) == ["/#/x/a/rest"])
-    #expect(tree.leaves.map(\.service.description) == ["/#/x/a"])
+    #expect(tree.leaves.map(\.description) == ["/#/x/a"])
     #expect(tree.nodes.count == 3 && tree.single == nil)
-    #expect(BoundName(path: tree.leaves[0].path, serviceSegmentCount: 99).service == tree.leaves[0].path)
+    #expect(tree.leaves[0].prefix(segments: 99) == tree.leaves[0])
   }
 
   @Test(
@@ -209,7 +208,7 @@ private func service(_ binding: Binding) -> Path? {
       #expect(DelegationParser(Array(line.unicodeScalars), maximumEntryCount: 1).flaws.count == 1)
       return
     }
-    let binding = try table([line]).bind(path(logical)) { _ in .service(segmentCount: 9) }
+    let binding = try table([line]).bind(path(logical)) { .service($0, segmentCount: 9) }
     #expect(try service(binding) == path(bound))
   }
 
@@ -217,9 +216,9 @@ private func service(_ binding: Binding) -> Path? {
   func longCaptures() throws {
     let long = String(repeating: "a", count: 128)
     let twice = try table(["/svc/* => /#/x/{1}{1}"])
-    let fits = try twice.bind(path("/svc/" + long.dropLast())) { _ in .service(segmentCount: 3) }
+    let fits = try twice.bind(path("/svc/" + long.dropLast())) { .service($0, segmentCount: 3) }
     #expect(service(fits)?.segments[2].utf8.count == 254)
-    let over = try twice.bind(path("/svc/" + long)) { _ in .service(segmentCount: 3) }
+    let over = try twice.bind(path("/svc/" + long)) { .service($0, segmentCount: 3) }
     guard case .negative = over else {
       Issue.record("\(over)")
       return
@@ -264,9 +263,9 @@ private func service(_ binding: Binding) -> Path? {
   func rewriting() throws {
     let lines = ["/dns => /#/x", "/svc => /#/rewrite/hostport/dns", "/r => /#/rewrite/domain/r"]
     let table = try table(lines)
-    let binding = try table.bind(path("/svc/a:80")) { _ in .service(segmentCount: 4) }
+    let binding = try table.bind(path("/svc/a:80")) { .service($0, segmentCount: 4) }
     #expect(try service(binding) == path("/#/x/a/80"))
-    let none = try table.bind(path("/svc/a:b")) { _ in .service(segmentCount: 4) }
+    let none = try table.bind(path("/svc/a:b")) { .service($0, segmentCount: 4) }
     #expect(shape(none) == "negative")
     guard case .failed(let failure) = try table.bind(path("/r/a"), lookup: { _ in .negative }) else {
       Issue.record("a circle was not found")
@@ -310,12 +309,12 @@ private func service(_ binding: Binding) -> Path? {
       DelegationStep(depth: 4, kind: .entry(2), outcome: .delegated),
       DelegationStep(depth: 5, kind: .union, outcome: .delegated),
       DelegationStep(
-        depth: 6, kind: .name(path("/#/file/web")), role: .branch(three), outcome: .bound(serviceSegmentCount: 3)),
+        depth: 6, kind: .name(path("/#/file/web")), role: .branch(three), outcome: .bound(try #require(BoundName(path("/#/file/web"))))),
       DelegationStep(depth: 6, kind: .name(path("/#/file/web/web")), role: .branch(.one), outcome: .negative),
       DelegationStep(depth: 4, kind: .entry(0), outcome: .notTried),
       DelegationStep(
         depth: 3, kind: .name(path("/#/dns/old")), role: .otherwiseWhenEmpty,
-        outcome: .bound(serviceSegmentCount: 3)),
+        outcome: .bound(try #require(BoundName(path("/#/dns/old"))))),
       DelegationStep(depth: 3, kind: .name(path("/#/none/x")), role: .otherwise, outcome: .notTried),
       DelegationStep(depth: 1, kind: .entry(0), outcome: .notTried),
     ]

@@ -13,11 +13,11 @@ private final class Tree {
     let parser = DelegationParser(Array(text.unicodeScalars), maximumEntryCount: 1)
     try #require(parser.flaws == [])
     let table = Delegation(entries: parser.entries.map(\.value))
-    let binding = table.bind(try Path(parsing: "/svc")) { _ in .service(segmentCount: 3) }
+    let binding = table.bind(try Path(parsing: "/svc")) { .service($0, segmentCount: 3) }
     guard case .bound(let bound) = binding else {
       throw TestFailure()
     }
-    tree = try ServiceTree(bound) { try #require(UInt32($0.service.segments[2])) }
+    tree = try ServiceTree(bound) { try #require(UInt32($0.path.segments[2])) }
   }
 
   deinit { tree.destroy() }

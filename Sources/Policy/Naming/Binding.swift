@@ -14,28 +14,18 @@ public enum Binding: Equatable, Sendable {
 
 /// What a discovery source says of a name under its prefix.
 public enum NameLookup: Equatable, Sendable {
-  /// It has a service of that name, which the first so many segments of the name make up: `/#/file/web/x` is the service
-  /// `/#/file/web` when it is 3.
-  case service(segmentCount: Int)
+  /// It has a service of that name: `/#/file/web/x` may be the service `/#/file/web`; what follows is dropped.
+  case service(BoundName)
   case negative
   /// It does not know yet.
   case pending
-}
+  /// It cannot say, and why: that is not "no such name".
+  case unavailable(String)
 
-/// A bound name.
-public struct BoundName: Hashable, Sendable {
-  /// As the delegation ended, `/#/file/web/x`.
-  public let path: Path
-  /// How many of the segments are the service's name; the others are dropped.
-  public let serviceSegmentCount: Int
-
-  public init(path: Path, serviceSegmentCount: Int) {
-    self.path = path
-    self.serviceSegmentCount = min(max(serviceSegmentCount, 0), path.segments.count)
+  /// A service that the first so many segments of `path` name; no such name where that is none.
+  public static func service(_ path: Path, segmentCount: Int) -> NameLookup {
+    BoundName(path).map { .service($0.prefix(segments: segmentCount)) } ?? .negative
   }
-
-  /// `/#/file/web`
-  public var service: Path { Path(unchecked: Array(path.segments.prefix(serviceSegmentCount))) }
 }
 
 /// Where the requests for a name go, flat: node 0 is the root, the children of a node lie side by side behind it.
@@ -87,7 +77,7 @@ extension BoundTree {
   init(_ draft: Draft) {
     var nodes = [Node(kind: .empty)]
     var leaves: [BoundName] = []
-    var leafIndices: [Path: UInt32] = [:]
+    var leafIndices: [BoundName: UInt32] = [:]
     var queue: [(draft: Draft, node: Int)] = [(draft, 0)]
     var next = 0
     while next < queue.count {
@@ -106,8 +96,8 @@ extension BoundTree {
       case .empty: nodes[node].kind = .empty
       case .failure: nodes[node].kind = .failure
       case .service(let name):
-        let leaf = leafIndices[name.service] ?? UInt32(truncatingIfNeeded: leaves.count)
-        if leafIndices.updateValue(leaf, forKey: name.service) == nil { leaves.append(name) }
+        let leaf = leafIndices[name] ?? UInt32(truncatingIfNeeded: leaves.count)
+        if leafIndices.updateValue(leaf, forKey: name) == nil { leaves.append(name) }
         nodes[node].kind = .service
         nodes[node].first = leaf
       case .fallback(let children): addChildren(children, .fallback)
@@ -165,6 +155,8 @@ public struct BindingFailure: Equatable, Sendable, CustomStringConvertible {
     case nameTooLong
     /// An entry says `!`.
     case refused
+    /// A discovery source cannot say whether it has the last name, and why.
+    case unavailable(String)
   }
 
   public let kind: Kind
@@ -184,6 +176,7 @@ public struct BindingFailure: Equatable, Sendable, CustomStringConvertible {
     case .cycle: "the delegation goes round in a circle: \(way)"
     case .tooManySteps: "the delegation takes too many steps: \(way)"
     case .nameTooLong: "the delegation makes a name of more than \(Delegation.maximumNameByteCount) bytes: \(way)"
+    case .unavailable(let reason): "discovery cannot say what this leads to: \(way): \(reason)"
     case .refused: "the delegation ends in a failure (!): \(way)"
     }
   }

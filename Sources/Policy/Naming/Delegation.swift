@@ -157,10 +157,11 @@ struct DelegationSearch {
   /// A name of a discovery source: `/#/<source>/<name…>`. One without a name is nobody's.
   private mutating func ask(_ path: Path, _ step: Int) -> Outcome {
     switch path.segments.count >= 3 ? lookup(path) : .negative {
-    case .service(let count):
-      let name = BoundName(path: path, serviceSegmentCount: count)
-      set(step, .bound(serviceSegmentCount: name.serviceSegmentCount))
+    case .service(let name):
+      set(step, .bound(name))
       return .found(.service(name))
+    case .unavailable(let reason):
+      return .failed(BindingFailure(kind: .unavailable(reason), chain: chain + [path]))
     case .pending:
       if !waiting.contains(path) { waiting.append(path) }
       return .pending

@@ -29,8 +29,8 @@ public struct DelegationStep: Equatable, Sendable {
   public enum Outcome: Equatable, Sendable {
     /// Something below it is bound.
     case delegated
-    /// A discovery source knows it; the first so many segments are the service's.
-    case bound(serviceSegmentCount: Int)
+    /// A discovery source knows it, as this service.
+    case bound(BoundName)
     /// No entry matches, or no source knows it.
     case negative
     /// It was negative before and is not tried again.
