@@ -51,4 +51,7 @@ public struct RandomSource: RandomNumberGenerator, Sendable {
   @inlinable public mutating func next(below bound: UInt32) -> UInt32 {
     UInt32(truncatingIfNeeded: ((next() >> 32) &* UInt64(bound)) >> 32)
   }
+
+  /// A number from 0 up to, and without, 1.
+  @inlinable public mutating func nextUnit() -> Double { Double(next() >> 11) * 0x1p-53 }
 }

@@ -5,125 +5,72 @@ import Base
 import Policy
 import Testing
 
-private let millisecond: UInt64 = 1_000_000
-private let second: UInt64 = 1_000_000_000
-private let start = MonotonicInstant(nanoseconds: 1_000 * second)
-
-/// Loads in unsafe memory, as a shard holds them.
-private final class LoadSet {
-  let loads: UnsafeMutableBufferPointer<EndpointLoad>
-  let table: WeightTable?
-
-  init(_ count: Int, weights: [Float] = []) {
-    loads = .allocate(capacity: count)
-    EndpointLoad.initialize(loads, weights: weights, now: start)
-    table = WeightTable(weights: weights)
-  }
-
-  deinit {
-    loads.deallocate()
-    table?.destroy()
-  }
-
-  func pick(
-    _ random: inout RandomSource, metric: LoadMetric = .inFlight, exclude: Int32 = -1,
-    now: MonotonicInstant = start
-  ) -> Int32 {
-    PowerOfTwoChoices.pick(loads, table: table, metric: metric, exclude: exclude, random: &random, now: now)
-  }
-
-  /// The share of each endpoint in that many picks, with nothing in flight.
-  func shares(_ picks: Int, _ random: inout RandomSource, exclude: Int32 = -1) -> [Double] {
-    var counts = [Int](repeating: 0, count: loads.count)
-    for _ in 0..<picks {
-      let index = Int(pick(&random, exclude: exclude))
-      if counts.indices.contains(index) { counts[index] += 1 }
-    }
-    return counts.map { Double($0) / Double(picks) }
-  }
-}
-
-private func freshSeed(_ test: String) -> UInt64 {
-  let seed = UInt64.random(in: 0 ... .max)
-  print("BalancingTests.\(test) seed \(seed)")
-  return seed
-}
-
 @Suite struct PowerOfTwoChoicesTests {
   @Test("an empty set gives none, a single endpoint itself unless it is out of service")
   func small() {
-    var random = RandomSource(seed: 1)
-    let empty = UnsafeMutableBufferPointer<EndpointLoad>(start: nil, count: 0)
-    #expect(
-      PowerOfTwoChoices.pick(empty, table: nil, metric: .inFlight, exclude: -1, random: &random, now: start) == -1)
-    let one = LoadSet(1)
-    #expect(one.pick(&random) == 0)
-    #expect(one.pick(&random, exclude: 0) == 0)
+    #expect(TestService(0).pick() == -1)
+    let one = TestService(1)
+    #expect(one.pick() == 0)
+    #expect(one.pick(exclude: 0) == 0)
     one.loads[0].flags = .draining
-    #expect(one.pick(&random) == -1)
+    #expect(one.pick() == -1)
   }
 
   @Test("of two endpoints the less loaded one is always taken")
   func two() {
-    var random = RandomSource(seed: 2)
-    let set = LoadSet(2)
+    let set = TestService(2, seed: 2)
     set.loads[1].inFlight = 1
-    for _ in 0..<100 { #expect(set.pick(&random) == 0) }
+    for _ in 0..<100 { #expect(set.pick() == 0) }
     set.loads[0].inFlight = 2
-    for _ in 0..<100 { #expect(set.pick(&random) == 1) }
+    for _ in 0..<100 { #expect(set.pick() == 1) }
   }
 
   @Test("endpoints alike share evenly", arguments: [2, 3, 5, 16])
   func even(count: Int) {
-    let seed = freshSeed("even")
-    var random = RandomSource(seed: seed)
-    for share in LoadSet(count).shares(200_000, &random) {
+    let seed = freshSeed("BalancingTests.even")
+    for share in TestService(count, seed: seed).shares(200_000) {
       #expect(abs(share - 1 / Double(count)) < 0.01, "seed \(seed)")
     }
   }
 
   @Test(
     "weights are followed within three per cent of all while loads are alike",
-    arguments: [[1, 2], [0.95, 0.05], [1, 1, 1, 5], [3, 2, 1, 1, 1], [10, 0, 1], [0.5, 100, 7]] as [[Float]])
-  func weights(weights: [Float]) {
-    let seed = freshSeed("weights")
-    var random = RandomSource(seed: seed)
+    arguments: [[1, 2], [0.95, 0.05], [1, 1, 1, 5], [3, 2, 1, 1, 1], [10, 0, 1], [0.5, 100, 7]] as [[Double]])
+  func weights(weights: [Double]) {
+    let seed = freshSeed("BalancingTests.weights")
     let total = weights.reduce(0, +)
-    let shares = LoadSet(weights.count, weights: weights).shares(300_000, &random)
+    let shares = TestService(weights.count, weights: weights, seed: seed).shares(300_000)
     for (share, weight) in zip(shares, weights) {
-      #expect(abs(share - Double(weight / total)) < 0.01, "\(shares), seed \(seed)")
+      #expect(abs(share - weight / total) < 0.01, "\(shares), seed \(seed)")
       if weight == 0 { #expect(share == 0) }
     }
   }
 
   @Test("weights that are all equal, all zero or no numbers need no table and share evenly")
   func uselessWeights() {
-    var random = RandomSource(seed: 3)
-    for weights in [[2, 2, 2], [0, 0, 0], [-1, .nan, .infinity]] as [[Float]] {
-      let set = LoadSet(3, weights: weights)
-      #expect(set.table == nil)
-      for share in set.shares(60_000, &random) { #expect(abs(share - 1.0 / 3) < 0.02) }
+    for weights in [[2, 2, 2], [0, 0, 0], [-1, .nan, .infinity]] as [[Double]] {
+      let set = TestService(3, weights: weights, seed: 3)
+      #expect(WeightTable(weights: weights.map { Float($0) }) == nil)
+      for share in set.shares(60_000) { #expect(abs(share - 1.0 / 3) < 0.02) }
     }
     #expect(WeightTable(weights: []) == nil)
   }
 
   @Test("a canary of five per cent gets no more than ten, however slow the others are")
   func canaryBound() {
-    let seed = freshSeed("canaryBound")
-    var random = RandomSource(seed: seed)
-    let set = LoadSet(2, weights: [95, 5])
+    let seed = freshSeed("BalancingTests.canaryBound")
+    let set = TestService(2, weights: [95, 5], seed: seed)
     set.loads[0].inFlight = 10_000
-    let shares = set.shares(200_000, &random)
+    let shares = set.shares(200_000)
     #expect(shares[1] > 0.09 && shares[1] < 0.105, "\(shares), seed \(seed)")
   }
 
   @Test("with weights and requests queueing, what is in flight follows the weights")
   func weightedQueues() {
-    let seed = freshSeed("weightedQueues")
-    var random = RandomSource(seed: seed)
-    let set = LoadSet(3, weights: [2, 1, 1])
+    let seed = freshSeed("BalancingTests.weightedQueues")
+    let set = TestService(3, weights: [2, 1, 1], seed: seed)
     for _ in 0..<40_000 {
-      let index = set.pick(&random)
+      let index = set.pick()
       #expect(index >= 0)
       set.loads[Int(index)].attemptStarted()
     }
@@ -133,45 +80,42 @@ private func freshSeed(_ test: String) -> UInt64 {
 
   @Test("endpoints out of service are never picked and the rest share evenly", arguments: [1, 5, 9])
   func outOfService(out: Int) {
-    let seed = freshSeed("outOfService")
-    var random = RandomSource(seed: seed)
-    let set = LoadSet(10)
-    for index in 0..<out { set.loads[index].flags = index % 2 == 0 ? .draining : .ejected }
-    let shares = set.shares(100_000, &random)
+    let seed = freshSeed("BalancingTests.outOfService")
+    let set = TestService(10, seed: seed)
+    for index in 0..<out { set.loads[index].flags = .draining }
+    let shares = set.shares(100_000)
     for index in 0..<out { #expect(shares[index] == 0) }
     for index in out..<10 { #expect(abs(shares[index] - 1 / Double(10 - out)) < 0.02, "\(shares), seed \(seed)") }
     for index in out..<10 { set.loads[index].flags = .draining }
-    #expect(set.pick(&random) == -1)
+    #expect(set.pick() == -1)
   }
 
   @Test("among hundreds out of service the last one left is found")
   func lastOne() {
-    var random = RandomSource(seed: 4)
-    let set = LoadSet(500, weights: (1...500).map { Float($0) })
-    for index in set.loads.indices where index != 3 { set.loads[index].flags = .ejected }
-    for _ in 0..<200 { #expect(set.pick(&random) == 3) }
+    let set = TestService(500, weights: (1...500).map { Double($0) }, seed: 4)
+    for index in set.loads.indices where index != 3 { set.loads[index].flags = .draining }
+    for _ in 0..<200 { #expect(set.pick() == 3) }
   }
 
   @Test("a retry avoids the endpoint that failed, unless there is no other", arguments: [false, true])
   func exclusion(weighted: Bool) {
-    var random = RandomSource(seed: 5)
-    let set = LoadSet(3, weights: weighted ? [1, 1000, 1] : [])
-    for _ in 0..<1000 { #expect(set.pick(&random, exclude: 1) != 1) }
-    set.loads[0].flags = .ejected
-    for _ in 0..<1000 { #expect(set.pick(&random, exclude: 1) == 2) }
-    set.loads[2].flags = .ejected
-    for _ in 0..<100 { #expect(set.pick(&random, exclude: 1) == 1) }
-    for exclude in [3, 1000, -7, .max, .min] as [Int32] { #expect(set.pick(&random, exclude: exclude) == 1) }
+    let set = TestService(3, weights: weighted ? [1, 1000, 1] : [], seed: 5)
+    for _ in 0..<1000 { #expect(set.pick(exclude: 1) != 1) }
+    set.loads[0].flags = .draining
+    for _ in 0..<1000 { #expect(set.pick(exclude: 1) == 2) }
+    set.loads[2].flags = .draining
+    for _ in 0..<100 { #expect(set.pick(exclude: 1) == 1) }
+    for exclude in [3, 1000, -7, .max, .min] as [Int32] { #expect(set.pick(exclude: exclude) == 1) }
   }
 
   @Test("the fullest of many endpoints is less full than under random choice")
   func beatsRandom() {
-    let seed = freshSeed("beatsRandom")
+    let seed = freshSeed("BalancingTests.beatsRandom")
     var random = RandomSource(seed: seed)
-    let set = LoadSet(100)
+    let set = TestService(100, seed: seed)
     var byChance = [Int](repeating: 0, count: 100)
     for _ in 0..<10_000 {
-      set.loads[Int(set.pick(&random))].attemptStarted()
+      set.loads[Int(set.pick())].attemptStarted()
       byChance[Int(random.next(below: 100))] += 1
     }
     let fullest = set.loads.map { Int($0.inFlight) }.max() ?? 0
@@ -232,26 +176,24 @@ private func freshSeed(_ test: String) -> UInt64 {
 
   @Test("a new endpoint is tried at once, and not again before it answered")
   func newcomer() {
-    var random = RandomSource(seed: 6)
-    let set = LoadSet(3)
+    let set = TestService(3, BalancerSettings(metric: .ewma(average)), seed: 6)
     for index in 0..<2 { average.observe(&set.loads[index], sampleNanoseconds: second, now: start) }
-    var picks = (0..<50).filter { _ in set.pick(&random, metric: .ewma(average)) == 2 }.count
+    var picks = (0..<50).filter { _ in set.pick() == 2 }.count
     #expect(picks > 15)
     set.loads[2].attemptStarted()
     for index in 0..<2 { set.loads[index].inFlight = 1000 }
-    picks = (0..<50).filter { _ in set.pick(&random, metric: .ewma(average)) == 2 }.count
+    picks = (0..<50).filter { _ in set.pick() == 2 }.count
     #expect(picks == 0)
   }
 
   @Test("a slow endpoint nobody asks is tried again when its average has faded")
   func fading() {
-    var random = RandomSource(seed: 7)
-    let set = LoadSet(2)
+    let set = TestService(2, BalancerSettings(metric: .ewma(average)), seed: 7)
     average.observe(&set.loads[0], sampleNanoseconds: millisecond, now: start)
     average.observe(&set.loads[1], sampleNanoseconds: 100 * millisecond, now: start)
     var now = start
     var seconds = 0
-    while set.pick(&random, metric: .ewma(average), now: now) == 0, seconds < 1000 {
+    while set.pick(now: now) == 0, seconds < 1000 {
       average.observe(&set.loads[0], sampleNanoseconds: millisecond, now: now)
       seconds += 1
       now = now.advanced(byNanoseconds: second)
@@ -278,73 +220,23 @@ private func freshSeed(_ test: String) -> UInt64 {
 
   @Test("an endpoint ten times slower gets less than a fifth of its even share", arguments: [1, 8, 32])
   func slowEndpoint(concurrency: Int) {
-    let seed = freshSeed("slowEndpoint concurrency \(concurrency)")
-    let served = Simulation(seed: seed, concurrency: concurrency, serviceTimes: [1, 1, 10], failing: nil).run()
+    let seed = freshSeed("BalancingTests.slowEndpoint concurrency \(concurrency)")
+    let served = Simulation(seed: seed, concurrency: concurrency, serviceTimes: [1, 1, 10]).run().shares
     #expect(served[2] < 1.0 / 3 / 5, "\(served), seed \(seed)")
     #expect(served[2] > 0, "\(served), seed \(seed)")
   }
 
   @Test("an endpoint that fails fast gets less than a fifth of its even share")
   func failingEndpoint() {
-    let seed = freshSeed("failingEndpoint")
-    let served = Simulation(seed: seed, concurrency: 8, serviceTimes: [2, 2, 0.1], failing: 2).run()
+    let seed = freshSeed("BalancingTests.failingEndpoint")
+    let served = Simulation(seed: seed, concurrency: 8, serviceTimes: [2, 2, 0.1], failing: 2).run().shares
     #expect(served[2] < 1.0 / 3 / 5, "\(served), seed \(seed)")
   }
 
   @Test("endpoints alike share alike under load")
   func alike() {
-    let seed = freshSeed("alike")
-    let served = Simulation(seed: seed, concurrency: 8, serviceTimes: [1, 1, 1, 1], failing: nil).run()
+    let seed = freshSeed("BalancingTests.alike")
+    let served = Simulation(seed: seed, concurrency: 8, serviceTimes: [1, 1, 1, 1]).run().shares
     for share in served { #expect(abs(share - 0.25) < 0.05, "\(served), seed \(seed)") }
-  }
-}
-
-/// Clients that each wait for their answer and ask again, over endpoints whose answers take an exponentially
-/// distributed multiple of half their service time on top of the other half.
-private struct Simulation {
-  let seed: UInt64
-  let concurrency: Int
-  /// Milliseconds, one for each endpoint.
-  let serviceTimes: [Double]
-  let failing: Int?
-
-  /// The share of all requests each endpoint got in eight virtual seconds.
-  func run() -> [Double] {
-    var random = RandomSource(seed: seed)
-    let average = PeakEWMA()
-    let set = LoadSet(serviceTimes.count)
-    var served = [Int](repeating: 0, count: serviceTimes.count)
-    var waiting: [(until: UInt64, since: UInt64, endpoint: Int)] = []
-    var now: UInt64 = 0
-    while now < 8 * second {
-      while waiting.count < concurrency {
-        let instant = start.advanced(byNanoseconds: now)
-        let endpoint = Int(set.pick(&random, metric: .ewma(average), now: instant))
-        set.loads[endpoint].attemptStarted()
-        served[endpoint] += 1
-        let half = serviceTimes[endpoint] * Double(millisecond) / 2
-        let chance = Double.random(in: 0.0001..<1, using: &random)
-        waiting.append((now + UInt64(half + half * -logarithm(chance)), now, endpoint))
-      }
-      guard let next = waiting.indices.min(by: { waiting[$0].until < waiting[$1].until }) else { break }
-      let done = waiting.remove(at: next)
-      now = done.until
-      let instant = start.advanced(byNanoseconds: now)
-      set.loads[done.endpoint].attemptEnded()
-      if done.endpoint == failing {
-        average.observeFailure(&set.loads[done.endpoint], sampleNanoseconds: now - done.since, now: instant)
-      } else {
-        average.observe(&set.loads[done.endpoint], sampleNanoseconds: now - done.since, now: instant)
-      }
-    }
-    let total = served.reduce(0, +)
-    return served.map { Double($0) / Double(total) }
-  }
-
-  /// ln x for 0 < x <= 1, by halving to near one and a short series: good enough to draw times from.
-  private func logarithm(_ x: Double) -> Double {
-    let exponent = x.exponent
-    let y = (x.significand - 1) / (x.significand + 1)
-    return Double(exponent) * 0.693147180559945 + 2 * (y + y * y * y / 3 + y * y * y * y * y / 5)
   }
 }

@@ -5,9 +5,6 @@ import Base
 import Policy
 import Testing
 
-private let millisecond: UInt64 = 1_000_000
-private let second: UInt64 = 1_000_000_000
-private let start = MonotonicInstant(nanoseconds: 1_000 * second)
 private let average = PeakEWMA()
 
 /// What endpoints are compared by, by name so that a failure says which.
@@ -21,28 +18,17 @@ enum Metric: CaseIterable {
 /// Two requests under way at any time, each answered after a millisecond; a dead endpoint refuses at once and the
 /// request goes to another one. One request is begun each half millisecond.
 private final class Cluster {
-  let loads: UnsafeMutableBufferPointer<EndpointLoad>
-  let table: WeightTable?
-  let metric: Metric
+  let service: TestService
+  var loads: UnsafeMutableBufferPointer<EndpointLoad> { service.loads }
   var dead: Set<Int> = []
   var elapsed: UInt64 = 0
   /// When each endpoint was tried, in nanoseconds since the start.
   var attempts: [[UInt64]]
-  private var random: RandomSource
   private var waiting: [(until: UInt64, endpoint: Int)] = []
 
-  init(_ count: Int, weights: [Float] = [], metric: Metric, seed: UInt64) {
-    loads = .allocate(capacity: count)
-    EndpointLoad.initialize(loads, weights: weights, now: start)
-    table = WeightTable(weights: weights)
+  init(_ count: Int, weights: [Double] = [], metric: Metric, seed: UInt64) {
+    service = TestService(count, weights: weights, BalancerSettings(metric: metric.loadMetric), seed: seed)
     attempts = Array(repeating: [], count: count)
-    random = RandomSource(seed: seed)
-    self.metric = metric
-  }
-
-  deinit {
-    loads.deallocate()
-    table?.destroy()
   }
 
   var now: MonotonicInstant { start.advanced(byNanoseconds: elapsed) }
@@ -67,13 +53,11 @@ private final class Cluster {
   private func begin() {
     var failed: Int32 = -1
     for _ in 0..<2 {
-      let picked = PowerOfTwoChoices.pick(
-        loads, table: table, metric: metric.loadMetric, exclude: failed, random: &random, now: now)
-      guard loads.indices.contains(Int(picked)) else {
+      let endpoint = service.pick(exclude: failed, now: now)
+      guard attempts.indices.contains(endpoint) else {
         Issue.record("nothing was picked")
         return
       }
-      let endpoint = Int(picked)
       attempts[endpoint].append(elapsed)
       loads[endpoint].attemptStarted()
       guard dead.contains(endpoint) else {
@@ -82,7 +66,7 @@ private final class Cluster {
       }
       average.observeBroken(&loads[endpoint], sampleNanoseconds: 20_000, now: now)
       loads[endpoint].attemptEnded()
-      failed = picked
+      failed = Int32(endpoint)
     }
   }
 
@@ -97,19 +81,13 @@ private final class Cluster {
 }
 
 @Suite struct BrokenEndpointTests {
-  static let sets: [[Float]] = [[1, 1], [1, 1, 1], [1, 1, 1, 1, 1, 1, 1, 1], [5, 1], [1, 5, 2]]
-
-  private func freshSeed(_ test: String) -> UInt64 {
-    let seed = UInt64.random(in: 0 ... .max)
-    print("BrokenEndpointTests.\(test) seed \(seed)")
-    return seed
-  }
+  static let sets: [[Double]] = [[1, 1], [1, 1, 1], [1, 1, 1, 1, 1, 1, 1, 1], [5, 1], [1, 5, 2]]
 
   @Test(
     "a killed endpoint gets one probe an interval, and its share back with the first answer",
     arguments: Metric.allCases, sets)
-  func killedAndBack(metric: Metric, weights: [Float]) {
-    let seed = freshSeed("killedAndBack")
+  func killedAndBack(metric: Metric, weights: [Double]) {
+    let seed = freshSeed("BrokenEndpointTests.killedAndBack")
     let cluster = Cluster(weights.count, weights: weights, metric: metric, seed: seed)
     let usual = cluster.shares(nanoseconds: 5 * second)[0]
 
@@ -136,7 +114,7 @@ private final class Cluster {
 
   @Test("with most endpoints dead, the rest get all but the probes", arguments: Metric.allCases)
   func mostDead(metric: Metric) {
-    let seed = freshSeed("mostDead")
+    let seed = freshSeed("BrokenEndpointTests.mostDead")
     let cluster = Cluster(6, metric: metric, seed: seed)
     cluster.run(nanoseconds: second)
     cluster.dead = [0, 1, 2, 3]
@@ -148,8 +126,8 @@ private final class Cluster {
   @Test(
     "with all dead each is tried, and the first to return takes the traffic at once", arguments: Metric.allCases,
     sets)
-  func allDead(metric: Metric, weights: [Float]) {
-    let seed = freshSeed("allDead")
+  func allDead(metric: Metric, weights: [Double]) {
+    let seed = freshSeed("BrokenEndpointTests.allDead")
     let cluster = Cluster(weights.count, weights: weights, metric: metric, seed: seed)
     cluster.dead = Set(0..<weights.count)
     cluster.run(nanoseconds: 10 * second)

@@ -3,7 +3,8 @@
 
 import Base
 
-/// Why an endpoint takes no new requests for now; empty when it does.
+/// Why an endpoint takes no new requests from this shard; empty when it does. What is judged of it for the whole node stands
+/// in its gate.
 @frozen public struct EndpointFlags: OptionSet, Hashable, Sendable {
   public let rawValue: UInt32
 
@@ -11,13 +12,11 @@ import Base
 
   /// Gone from discovery; what it still has in flight finishes.
   public static let draining = EndpointFlags(rawValue: 1 << 0)
-  /// Taken out by failure accrual.
-  public static let ejected = EndpointFlags(rawValue: 1 << 1)
   /// Configured with weight zero.
-  public static let weightless = EndpointFlags(rawValue: 1 << 2)
+  public static let weightless = EndpointFlags(rawValue: 1 << 1)
 }
 
-/// 32 bytes, trivial, written by one thread only.
+/// 48 bytes, trivial, written by one thread only.
 @frozen public struct EndpointLoad: Sendable {
   /// The peak-sensitive average of the time an answer takes, in nanoseconds; 0 before the first one.
   public var costNanoseconds: Double
@@ -32,6 +31,10 @@ import Base
   /// How often in a row it was tried and gave no answer at all: connection refused, timed out or broken. What breaks
   /// within one probe interval counts once, for it tells one thing only. 0 for an endpoint that answers.
   public var brokenCount: UInt32 = 0
+  /// What is judged of it for the whole node; nil where nobody judges.
+  public var gate: EndpointGate?
+  /// When it came to a set that had others, for slow start; 0 for one that was always there.
+  public var addedAt = MonotonicInstant(nanoseconds: 0)
 
   /// An endpoint nothing is known of.
   @inlinable public init(now: MonotonicInstant, inverseWeight: Float = 1, flags: EndpointFlags = []) {
@@ -42,8 +45,11 @@ import Base
     self.inverseWeight = inverseWeight
   }
 
-  /// Whether it may be picked.
+  /// Whether this shard may pick it, whatever the node thinks of it.
   @inlinable public var isUsable: Bool { flags.rawValue == 0 }
+
+  /// Whether nothing is held against it.
+  @inlinable public var isHealthy: Bool { flags.rawValue == 0 && (gate?.isHealthy ?? true) }
 
   /// How long a broken endpoint is left alone between two probes: 250 ms after the first failure, doubled with each
   /// further one up to 4 s.
