@@ -263,10 +263,6 @@ struct ValueTests {
         "2:57: 'none' is not a duration: a duration is a whole number with a unit, such as 250ms, 2s, 5m or 1h"
       ),
       (
-        "{name: /svc, balancer: {kind: maglev}}",
-        "2:42: 'maglev' is not available in this version of Fairlead; 'services[0].balancer.kind' can be 'p2c'"
-      ),
-      (
         "{name: /svc, balancer: {load: inflight}}",
         "2:42: 'services[0].balancer.load' must be 'ewma' or 'in-flight', not 'inflight'; did you mean 'in-flight'?"
       ),

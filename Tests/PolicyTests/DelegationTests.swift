@@ -309,7 +309,8 @@ private func service(_ binding: Binding) -> Path? {
       DelegationStep(depth: 4, kind: .entry(2), outcome: .delegated),
       DelegationStep(depth: 5, kind: .union, outcome: .delegated),
       DelegationStep(
-        depth: 6, kind: .name(path("/#/file/web")), role: .branch(three), outcome: .bound(try #require(BoundName(path("/#/file/web"))))),
+        depth: 6, kind: .name(path("/#/file/web")), role: .branch(three),
+        outcome: .bound(try #require(BoundName(path("/#/file/web"))))),
       DelegationStep(depth: 6, kind: .name(path("/#/file/web/web")), role: .branch(.one), outcome: .negative),
       DelegationStep(depth: 4, kind: .entry(0), outcome: .notTried),
       DelegationStep(

@@ -5,7 +5,6 @@ import Policy
 import Synchronization
 import Testing
 
-private let second: UInt64 = 1_000_000_000
 private let backoff = Backoff(minimumNanoseconds: 5 * second, maximumNanoseconds: 300 * second)
 private let consecutive = AccrualPolicy(kind: .consecutiveFailures(5), backoff: backoff)
 private let byRate = AccrualPolicy(

@@ -4,7 +4,6 @@ import Base
 import Policy
 import Testing
 
-private let second: UInt64 = 1_000_000_000
 private let terms = HealthCheckTerms(intervalNanoseconds: 5 * second, unhealthyAfter: 3, healthyAfter: 2)
 
 @Suite struct HealthCheckTests {

@@ -4,8 +4,6 @@ import Base
 import Policy
 import Testing
 
-private let millisecond: UInt64 = 1_000_000
-
 @Suite struct LatencyEstimateTests {
   private static func within(_ value: UInt64?, _ expected: UInt64) -> Bool {
     guard let value else { return false }

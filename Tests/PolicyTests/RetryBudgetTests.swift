@@ -5,8 +5,6 @@ import Policy
 import Synchronization
 import Testing
 
-private let second: UInt64 = 1_000_000_000
-
 /// A budget in memory of its own, as services have it.
 private final class Account: @unchecked Sendable {
   let budget: UnsafeMutablePointer<RetryBudget>

@@ -18,7 +18,7 @@ extension Draft {
       }
     }
     var entry = Configuration.ServiceEntry(name: name ?? .root)
-    balancer(fields, &entry)
+    entry.balancer = balancer(fields)
     timeouts(fields, &entry)
     limits(fields, &entry)
     entry.retries = retries(fields, hasBudget: true)
@@ -33,13 +33,6 @@ extension Draft {
   static func name(_ text: String) -> Path? {
     guard let name = try? Path(parsing: text), name != .root else { return nil }
     return HostIdentifier().normalized(name)
-  }
-
-  private static func balancer(_ fields: Fields, _ entry: inout Configuration.ServiceEntry) {
-    guard let balancer = fields.fields("balancer", known: ["kind", "load", "decay"]) else { return }
-    entry.balancerKind = balancer.choice("kind", later: ["round-robin", "ring-hash", "maglev", "aperture"])
-    entry.balancerLoad = balancer.choice("load")
-    entry.balancerDecay = balancer.duration("decay", in: .milliseconds(100) ... .seconds(3600))
   }
 
   private static func timeouts(_ fields: Fields, _ entry: inout Configuration.ServiceEntry) {

@@ -96,7 +96,7 @@ extension Draft {
   }
 
   private static func node(_ fields: Fields, hostName: String) -> Configuration.Node? {
-    let known = ["name", "shards", "via", "drainTimeout"]
+    let known = ["name", "zone", "shards", "via", "drainTimeout"]
     let node = fields.fields("node", known: known)
     var name = hostName
     if let written = node?.text("name") {
@@ -105,9 +105,11 @@ extension Draft {
         node?.reportValue("name", "a node's name has letters, digits, '.', '_' and '-', not \(quoted(written))")
       }
     }
+    let zone = node?.text("zone")
+    if let problem = zone.flatMap(Endpoint.problem(withZone:)) { node?.reportValue("zone", problem) }
     let shards = node?.integer("shards", in: Configuration.Shards.allowed, orWord: "auto")
     return Configuration.Node(
-      name: name,
+      name: name, zone: zone,
       shards: shards?.number.map { .count($0) } ?? .auto,
       via: node?.bool("via") ?? true,
       drainTimeout: node?.duration("drainTimeout", in: .zero ... .seconds(3600))

@@ -41,6 +41,7 @@ extension Configuration {
 extension Configuration.Node {
   fileprivate func write(to json: inout JSONWriter) {
     json.member("name", name)
+    if let zone { json.member("zone", zone) }
     switch shards {
     case .auto: json.member("shards", "auto")
     case .count(let count): json.member("shards", count)
@@ -76,11 +77,7 @@ extension Configuration.Listener {
 extension Configuration.ServiceEntry {
   fileprivate func write(to json: inout JSONWriter) {
     json.member("name", name.description)
-    json.object("balancer") { json in
-      if let balancerKind { json.member("kind", balancerKind.rawValue) }
-      if let balancerLoad { json.member("load", balancerLoad.rawValue) }
-      if let balancerDecay { json.member("decay", balancerDecay.shortText) }
-    }
+    json.object("balancer") { balancer.write(to: &$0) }
     json.object("timeouts") { json in
       if let connectTimeout { json.member("connect", connectTimeout.shortText) }
       if let requestTimeout { json.member("request", requestTimeout.shortText) }

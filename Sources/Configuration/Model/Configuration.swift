@@ -45,6 +45,8 @@ extension Configuration {
   public struct Node: Hashable, Sendable {
     /// Stands in `via` and on the status page: letters, digits, `.`, `_` and `-`.
     public let name: String
+    /// Where the node stands, for services that prefer endpoints near by; nil for nowhere in particular.
+    public let zone: String?
     public let shards: Shards
     /// Is `via` added to requests and responses?
     public let via: Bool
@@ -52,9 +54,11 @@ extension Configuration {
     public let drainTimeout: Duration
 
     public init(
-      name: String, shards: Shards = .auto, via: Bool = true, drainTimeout: Duration = Node.defaultDrainTimeout
+      name: String, zone: String? = nil, shards: Shards = .auto, via: Bool = true,
+      drainTimeout: Duration = Node.defaultDrainTimeout
     ) {
       self.name = name
+      self.zone = zone
       self.shards = shards
       self.via = via
       self.drainTimeout = drainTimeout

@@ -5,28 +5,10 @@ public import Policy
 
 /// Everything that applies to one service.
 public struct ServicePolicy: Hashable, Sendable {
-  public enum BalancerKind: String, CaseIterable, Hashable, Sendable {
-    /// The less loaded of two chosen at random.
-    case p2c
-  }
-
-  public enum BalancerLoad: String, CaseIterable, Hashable, Sendable {
-    /// Latency, weighted towards its peaks, times requests in flight.
-    case ewma
-    case inFlight = "in-flight"
-  }
-
   public enum UpstreamProtocol: String, CaseIterable, Hashable, Sendable {
     case http1
     /// As the client speaks it.
     case same
-  }
-
-  public struct Balancer: Hashable, Sendable {
-    public var kind: BalancerKind = .p2c
-    public var load: BalancerLoad = .ewma
-    /// How long a latency is remembered.
-    public var decay: Duration = .seconds(10)
   }
 
   public struct Timeouts: Hashable, Sendable {
@@ -63,9 +45,7 @@ extension Configuration {
   /// One entry of `services`: nil says nothing, an earlier entry or the default stands.
   public struct ServiceEntry: Hashable, Sendable {
     public let name: Path
-    public var balancerKind: ServicePolicy.BalancerKind?
-    public var balancerLoad: ServicePolicy.BalancerLoad?
-    public var balancerDecay: Duration?
+    public var balancer = Balancer()
     public var connectTimeout: Duration?
     public var requestTimeout: Duration?
     /// `.some(nil)` is `attempt: none`: takes back what an earlier entry says.
@@ -83,9 +63,7 @@ extension Configuration {
     public init(name: Path) { self.name = name }
 
     func apply(to policy: inout ServicePolicy) {
-      if let balancerKind { policy.balancer.kind = balancerKind }
-      if let balancerLoad { policy.balancer.load = balancerLoad }
-      if let balancerDecay { policy.balancer.decay = balancerDecay }
+      balancer.apply(to: &policy.balancer)
       if let connectTimeout { policy.timeouts.connect = connectTimeout }
       if let requestTimeout { policy.timeouts.request = requestTimeout }
       if let attemptTimeout { policy.timeouts.attempt = attemptTimeout }
