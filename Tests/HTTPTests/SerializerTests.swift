@@ -75,6 +75,30 @@ struct SerializerTests {
     }
   }
 
+  @Test(
+    "a part of the path goes out as the target, with the slash that it may lack",
+    arguments: [
+      ("GET /a/b?c HTTP/1.1", 6, 4, "/b?c"), ("GET /a?c HTTP/1.1", 6, 2, "/?c"), ("GET /a HTTP/1.1", 6, 0, "/"),
+      ("GET http://a/a/b HTTP/1.1", 14, 2, "/b"), ("GET /a/b HTTP/1.0", 6, 2, "/b"), ("GET /a/b HTTP/1.1", 900, 9, "/"),
+    ] as [(String, UInt32, UInt32, String)])
+  func forwardedTargets(line: String, offset: UInt32, length: UInt32, target: String) {
+    let bytes = Array("\(line)\r\nHost: a\r\n\r\n".utf8)
+    var output = [UInt8](repeating: 0, count: 1024)
+    bytes.withUnsafeBytes { bytes in
+      var head = RequestHead()
+      guard case .complete = HTTP1Parser.parseRequest(bytes, into: &head, limits: HTTP1Limits()) else {
+        Issue.record("\(line) is a request")
+        return
+      }
+      head.forwardTarget(ByteRange(offset: offset, length: length))
+      let count = output.withUnsafeMutableBytes { HTTP1Serializer.writeRequest(head, from: bytes, into: $0) }
+      #expect(String(decoding: output[..<(count ?? 0)], as: UTF8.self).hasPrefix("GET \(target) HTTP/1.1\r\n"))
+      // The next head has its own.
+      _ = HTTP1Parser.parseRequest(bytes, into: &head, limits: HTTP1Limits())
+      #expect(head.forwardedTarget == nil)
+    }
+  }
+
   @Test("other forms and versions: CONNECT keeps its target, HTTP/1.0 goes out as HTTP/1.1 with a Host")
   func otherForms() {
     #expect(

@@ -37,6 +37,7 @@ struct Draft {
   /// False when `listeners` is missing or empty; true also when nothing in it could be read.
   var namesListeners = true
   var discovery: [Discovery] = []
+  var identifiers = Configuration.defaultIdentifiers
   var delegations: [Delegation] = []
   /// False when an entry of the table could not be read: then nothing is said about names that lead nowhere.
   var delegationsAreWhole = true
@@ -51,7 +52,7 @@ struct Draft {
     guard let node, let admin else { return nil }
     return Configuration(
       node: node, admin: admin.value, listeners: listeners.compactMap(\.value),
-      discovery: discovery.compactMap(\.value),
+      discovery: discovery.compactMap(\.value), identifiers: identifiers,
       delegations: delegations.map(\.value), services: services.map(\.value),
       workloads: workloads.compactMap(\.value), limits: limits, telemetry: telemetry, capture: capture)
   }
@@ -69,7 +70,8 @@ extension Draft {
       let fields = Fields(
         decoder, YAMLValue(node: root, path: ""),
         known: [
-          "node", "admin", "listeners", "discovery", "delegations", "services", "workloads", "limits", "telemetry",
+          "node", "admin", "listeners", "discovery", "identifiers", "delegations", "services", "workloads", "limits",
+          "telemetry",
           "capture",
         ],
         later: ["routes"])
@@ -79,6 +81,7 @@ extension Draft {
     admin = Self.admin(fields)
     listeners = Self.bounded(fields, "listeners", 64).map { Self.listener(decoder, $0) }
     discovery = Self.bounded(fields, "discovery", 64).map { Self.discovery(decoder, $0) }
+    identifiers = Self.identifiers(fields)
     services = Self.bounded(fields, "services", 1_000).compactMap { Self.service(decoder, $0) }
     workloads = Self.bounded(fields, "workloads", Self.mostWorkloads).map { Self.workload(decoder, $0) }
     limits = Self.limits(fields)

@@ -146,10 +146,16 @@ struct NameChecks {
 
   /// May a name that begins with this come up?
   private func isReached(_ prefix: Path) -> Bool {
-    prefix.segments.first == "svc" || prefix.segments.first == "*"
+    prefix.segments.first == "svc" || prefix.segments.first == "*" || isRequestName(prefix)
       || draft.delegations.contains { entry in
         entry.names.contains { Self.mayMeet(Self.continued($0.name), prefix) }
       }
+  }
+
+  /// A name outside of /svc that the configuration gives to requests.
+  private func isRequestName(_ prefix: Path) -> Bool {
+    let fixed = draft.identifiers.compactMap { if case .fixed(let name) = $0 { name } else { nil } }
+    return (fixed + draft.listeners.compactMap { $0.value?.to }).contains { $0.hasPrefix(prefix) }
   }
 
   /// What a rewriter makes of names: its prefix and something.

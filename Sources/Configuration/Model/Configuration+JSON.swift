@@ -16,6 +16,9 @@ extension Configuration {
       json.array("discovery") { json in
         for entry in discovery { json.object { entry.write(to: &$0) } }
       }
+      json.array("identifiers") { json in
+        for identifier in identifiers { identifier.write(to: &json) }
+      }
       json.member("delegations", delegations.reduce("") { $0 + "\($1.entry) ;\n" })
       json.array("services") { json in
         for entry in services { json.object { entry.write(to: &$0) } }

@@ -4,6 +4,7 @@
 // say everything that is wrong at once. Defaults are written beside what they are the default of, and nowhere else.
 
 public import Base
+public import Policy
 
 /// Everything the daemon is told. A plain value: copy it, send it to any thread, compare two of them.
 public struct Configuration: Hashable, Sendable {
@@ -12,6 +13,8 @@ public struct Configuration: Hashable, Sendable {
   /// At least one; names and addresses are distinct.
   public let listeners: [Listener]
   public let discovery: [Discovery]
+  /// Tried in this order until one applies; at least one.
+  public let identifiers: [Identifier]
   /// In the order written: of two that match, the later one goes first.
   public let delegations: [Delegation]
   /// Policy by name prefix in the order written; `policy(forServiceName:)` merges what matches.
@@ -24,13 +27,15 @@ public struct Configuration: Hashable, Sendable {
 
   public init(
     node: Node, admin: Admin = Admin(), listeners: [Listener], discovery: [Discovery] = [],
-    delegations: [Delegation] = [], services: [ServiceEntry] = [], workloads: [Workload] = [],
+    identifiers: [Identifier] = Configuration.defaultIdentifiers, delegations: [Delegation] = [],
+    services: [ServiceEntry] = [], workloads: [Workload] = [],
     limits: Limits = Limits(), telemetry: Telemetry = Telemetry(), capture: Capture = Capture()
   ) {
     self.node = node
     self.admin = admin
     self.listeners = listeners
     self.discovery = discovery
+    self.identifiers = identifiers
     self.delegations = delegations
     self.services = services
     self.workloads = workloads

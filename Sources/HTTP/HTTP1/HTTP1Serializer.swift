@@ -47,7 +47,7 @@ public enum HTTP1Serializer {
   ) -> Int? {
     var writer = HTTP1Writer(output)
     var runStart = head.lineStart
-    if head.version != .http11 || head.form == .absolute {
+    if head.version != .http11 || head.form == .absolute || head.forwardedTarget != nil {
       writeRequestLine(head, bytes, &writer)
       runStart = head.fieldsStart
     }
@@ -119,7 +119,10 @@ public enum HTTP1Serializer {
   ) {
     writer.append(bytes, from: head.methodRange.start, to: head.methodRange.end)
     writer.append(" ")
-    if head.form == .absolute {
+    if let target = head.forwardedTarget {
+      if target.slice(of: bytes).first != UInt8(ascii: "/") { writer.append("/") }
+      writer.append(bytes, from: target.start, to: target.end)
+    } else if head.form == .absolute {
       if head.pathRange.isEmpty {
         // RFC 9112 3.2.4: OPTIONS for the whole server becomes asterisk-form.
         writer.append(head.method == .options && head.pathAndQueryRange.isEmpty ? "*" : "/")

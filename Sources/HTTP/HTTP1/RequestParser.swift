@@ -64,6 +64,7 @@ extension HTTP1Parser {
 
     head.methodRange = ByteRange(start, methodEnd)
     head.targetRange = ByteRange(targetStart, targetEnd)
+    head.forwardedTarget = nil
     let pathEnd = query < 0 ? targetEnd : query
     head.queryRange = query < 0 ? .empty : ByteRange(query &+ 1, targetEnd)
     if line[targetStart] == UInt8(ascii: "/"), head.method != .connect {

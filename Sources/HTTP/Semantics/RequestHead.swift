@@ -49,6 +49,9 @@ public struct RequestHead: ~Copyable {
   /// The authority's port; 0 when it names none.
   public internal(set) var port: UInt16 = 0
 
+  /// The target that goes out instead of the one that came; nil where it stays.
+  public internal(set) var forwardedTarget: ByteRange?
+
   /// Where the request line starts: 0, or 2 after an empty line.
   public internal(set) var lineStart = 0
   /// Where the first field line starts.
@@ -58,6 +61,9 @@ public struct RequestHead: ~Copyable {
 
   /// A head with room for `maximumFields` fields.
   public init(maximumFields: Int = 128) { fields = FieldTable(capacity: maximumFields) }
+
+  /// Has a part of the head's bytes sent on as path and query. A slash is put before it where it does not begin with one.
+  public mutating func forwardTarget(_ range: ByteRange) { forwardedTarget = range }
 
   /// How many members of Via name `pseudonym`. `bytes` are the bytes of the head.
   public func countVia(pseudonym: UnsafeRawBufferPointer, in bytes: UnsafeRawBufferPointer) -> Int {

@@ -5,13 +5,26 @@
 public struct HostIdentifier: Sendable {
   /// What the host is appended to.
   public let prefix: Path
+  /// Whether a port that the client names is part of the name: `/svc/shop.local:8080`.
+  public let keepsPort: Bool
 
-  public init(prefix: Path = HostIdentifier.defaultPrefix) { self.prefix = prefix }
+  public init(prefix: Path = HostIdentifier.defaultPrefix, keepsPort: Bool = false) {
+    self.prefix = prefix
+    self.keepsPort = keepsPort
+  }
 
-  /// The logical name for a host: without port, in lower case, without the final dot of an absolute DNS name.
+  /// The logical name for a host: in lower case, without the final dot of an absolute DNS name, as a rule without port.
   public func identify(_ host: UnsafeRawBufferPointer) throws(HostRefusal) -> Path {
-    let name = try Self.name(of: host)
-    return Path(unchecked: prefix.segments + [name])
+    var bytes = [UInt8](repeating: 0, count: Self.maximumByteCount)
+    // The refusal cannot be thrown through the closure.
+    let result = bytes.withUnsafeMutableBytes { target in
+      Result { () throws(HostRefusal) in
+        var writer = NameWriter(target)
+        try Self.write(host, keepsPort: keepsPort, to: &writer)
+        return writer.count
+      }
+    }
+    return Path(unchecked: prefix.segments + [String(decoding: bytes[..<(try result.get())], as: UTF8.self)])
   }
 
   /// The name requests have where somebody wrote this one: behind the prefix stands a host, and hosts are compared in
@@ -24,23 +37,28 @@ public struct HostIdentifier: Sendable {
     return Path(unchecked: segments)
   }
 
+  /// Writes the segment for a host; allocates nothing.
+  ///
   /// `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2) narrowed to what DNS, IPv4 and IPv6
   /// literals need: percent-encoding, user information and sub-delimiters are refused.
-  static func name(of field: UnsafeRawBufferPointer) throws(HostRefusal) -> String {
+  static func write(
+    _ field: UnsafeRawBufferPointer, keepsPort: Bool, to writer: inout NameWriter
+  ) throws(HostRefusal) {
     guard field.count <= maximumByteCount else { throw .tooLong }
     guard let first = field.first else { throw .empty }
-    let end: Int
-    if first == UInt8(ascii: "[") {
-      end = try endOfLiteral(field)
-    } else {
-      end = field.firstIndex(of: UInt8(ascii: ":")) ?? field.count
-    }
-    try checkPort(field[end...])
-    if first == UInt8(ascii: "[") { return lowercased(field[..<end]) }
+    let isLiteral = first == UInt8(ascii: "[")
+    let end = isLiteral ? try endOfLiteral(field) : field.firstIndex(of: UInt8(ascii: ":")) ?? field.count
+    let port = try port(field[end...])
     var host = field[..<end]
-    if host.last == UInt8(ascii: ".") { host = host.dropLast() }
-    try checkName(host)
-    return lowercased(host)
+    if !isLiteral {
+      if host.last == UInt8(ascii: ".") { host = host.dropLast() }
+      try checkName(host)
+    }
+    for byte in host { writer.append(lowercased: byte) }
+    if keepsPort, let port {
+      writer.append(UInt8(ascii: ":"))
+      writer.append(decimal: port)
+    }
   }
 
   /// One past the closing bracket of an IPv6 literal; the address between is checked for its alphabet only.
@@ -61,8 +79,8 @@ public struct HostIdentifier: Sendable {
   }
 
   /// Nothing, or a colon and a port number; the number may be missing (RFC 3986: `port = *DIGIT`).
-  private static func checkPort(_ rest: Slice<UnsafeRawBufferPointer>) throws(HostRefusal) {
-    guard let first = rest.first else { return }
+  private static func port(_ rest: Slice<UnsafeRawBufferPointer>) throws(HostRefusal) -> UInt32? {
+    guard let first = rest.first else { return nil }
     guard first == UInt8(ascii: ":") else { throw .badPort }
     var port: UInt32 = 0
     for byte in rest.dropFirst() {
@@ -70,10 +88,11 @@ public struct HostIdentifier: Sendable {
       port = port * 10 + UInt32(byte - UInt8(ascii: "0"))
       guard port <= 65535 else { throw .badPort }
     }
+    return rest.count > 1 ? port : nil
   }
 
   /// Dot-separated labels, none empty: that alone keeps out `..`, hidden file names and the empty host.
-  private static func checkName(_ host: Slice<UnsafeRawBufferPointer>) throws(HostRefusal) {
+  static func checkName(_ host: Slice<UnsafeRawBufferPointer>) throws(HostRefusal) {
     var labelByteCount = 0
     for byte in host {
       switch byte {
@@ -88,18 +107,6 @@ public struct HostIdentifier: Sendable {
       }
     }
     guard labelByteCount > 0 else { throw host.isEmpty ? .empty : .emptyLabel }
-  }
-
-  private static func lowercased(_ bytes: Slice<UnsafeRawBufferPointer>) -> String {
-    String(unsafeUninitializedCapacity: bytes.count) { target in
-      var count = 0
-      for byte in bytes {
-        let isUpper = byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z")
-        target[count] = isUpper ? byte | 0x20 : byte
-        count += 1
-      }
-      return count
-    }
   }
 
   /// `/svc`, as in Linkerd 1.
