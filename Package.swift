@@ -28,7 +28,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 func fuzzTarget(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .executableTarget(
     name: name, dependencies: dependencies, path: "Tests/Fuzz/\(name)",
-    exclude: ["Corpus"] + (name == "FuzzConfiguration" ? ["Corpus.dict"] : []),
+    exclude: ["Corpus"] + (["FuzzConfiguration", "FuzzDelegation"].contains(name) ? ["Corpus.dict"] : []),
     swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])], linkerSettings: [.unsafeFlags(fuzzer)])
 }
 
@@ -74,7 +74,7 @@ let package = Package(
       ["Base", "CFairlead", "CLiburing", "EventLoop", "HTTP", "Telemetry", "Policy", "Configuration", "Capture"]),
 
     // Floor 6: steering.
-    module("Admin", ["Base", "CFairlead", "EventLoop", "HTTP", "Telemetry"]),
+    module("Admin", ["Base", "CFairlead", "EventLoop", "HTTP", "Telemetry", "Policy"]),
     module("AdminClient", ["Base", "CFairlead", "Telemetry", "Capture"]),
 
     // Floor 7: the two programs.
@@ -98,7 +98,7 @@ let package = Package(
     tests("DiscoveryTests", ["Discovery", "EventLoop", "Policy", "Base"]),
     tests("CaptureTests", ["Capture", "Base", "CFairlead"]),
     tests("ProxyTests", ["Proxy", "Configuration", "Policy", "HTTP", "Telemetry", "EventLoop", "Base"]),
-    tests("AdminTests", ["Admin", "AdminClient", "Capture", "EventLoop", "Telemetry", "Base"]),
+    tests("AdminTests", ["Admin", "AdminClient", "Capture", "EventLoop", "Policy", "Telemetry", "Base"]),
     .testTarget(
       name: "IntegrationTests", dependencies: ["TestSupport"], exclude: ["Preload"], swiftSettings: strict),
   ]
@@ -110,5 +110,6 @@ if isFuzzing {
     fuzzTarget("FuzzResponse", ["HTTP"]),
     fuzzTarget("FuzzChunked", ["HTTP"]),
     fuzzTarget("FuzzConfiguration", ["Configuration"]),
+    fuzzTarget("FuzzDelegation", ["Policy", "Base"]),
   ]
 }

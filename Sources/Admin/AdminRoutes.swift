@@ -1,6 +1,7 @@
 // Which path answers what. Requests in, answers out; sockets are the server's business.
 
 import Base
+import Policy
 import Telemetry
 
 /// An answer to one request.
@@ -110,6 +111,10 @@ struct AdminRoutes: Sendable {
       read: { node, _, reply in
         node.workloads { all in reply(.json { json in json.object { $0.reports("workloads", all) } }) }
       }),
+    Route(
+      path: "/names",
+      summary: "how a name is delegated, step by step: ?path=/svc/web, with &dtab=… as a request brings it",
+      read: names),
     Route(path: "/connections", summary: "open connections; ?limit=N (1000)", read: connections),
     Route(path: "/metrics", summary: "Prometheus text, or OpenMetrics by Accept", read: metrics),
     Route(
@@ -171,6 +176,61 @@ struct AdminRoutes: Sendable {
     node.connections(limit: limit) { reply(.json($0)) }
   }
 
+  private static let names: Read = { node, request, reply in
+    guard let text = request.query["path"], !text.isEmpty else {
+      return reply(.text(400, "which name? write /names?path=/svc/web"))
+    }
+    let path: Path
+    do throws(NameProblem) {
+      path = try named(text)
+    } catch {
+      return reply(.text(400, error.message))
+    }
+    var override: [DelegationEntry] = []
+    if let dtab = request.query["dtab"] {
+      do throws(NameProblem) {
+        override = try delegation(dtab)
+      } catch {
+        return reply(.text(400, error.message))
+      }
+    }
+    node.names(path, override: override) { reply(.json($0)) }
+  }
+
+  private struct NameProblem: Error {
+    let message: String
+  }
+
+  /// A name as requests have it: `/svc/web`, or a host, which is short for it.
+  private static func named(_ text: String) throws(NameProblem) -> Path {
+    var text = text
+    if text.utf8.first != UInt8(ascii: "/") {
+      let result = text.withUTF8 { bytes in
+        Result { () throws(HostRefusal) in try HostIdentifier().identify(UnsafeRawBufferPointer(bytes)) }
+      }
+      do throws(HostRefusal) { return try result.get() } catch {
+        throw NameProblem(message: "'\(shown(text))' is neither a name such as /svc/web nor a host: \(error)")
+      }
+    }
+    do throws(PathError) {
+      return HostIdentifier().normalized(try Path(parsing: text))
+    } catch {
+      throw NameProblem(message: "'\(shown(text))' is not a name: \(error)")
+    }
+  }
+
+  private static func delegation(_ text: String) throws(NameProblem) -> [DelegationEntry] {
+    var text = text
+    let result = text.withUTF8 { bytes in
+      Result { () throws(DelegationParser.Flaw) in
+        try Delegation.entries(ofHeader: UnsafeRawBufferPointer(bytes))
+      }
+    }
+    do throws(DelegationParser.Flaw) { return try result.get() } catch {
+      throw NameProblem(message: "dtab, column \(error.range.lowerBound + 1): \(error.message)")
+    }
+  }
+
   private static let metrics: Read = { node, request, reply in
     let format = ExpositionFormat.negotiated(accept: request.accept)
     reply(AdminResponse(status: 200, contentType: format.contentType, body: node.metrics(format)))
@@ -194,9 +254,13 @@ struct AdminRoutes: Sendable {
         || word.contains(name)
     }
     let hint = near.isEmpty ? "/ lists what there is" : "did you mean \(near.joined(separator: " or "))?"
-    let shown = path.unicodeScalars.prefix(60).map { $0.value < 0x20 || $0.value == 0x7F ? "?" : String($0) }.joined()
-    return "no such path: \(shown); \(hint)"
+    return "no such path: \(shown(path)); \(hint)"
   }
+}
+
+/// The beginning of a text, without what a terminal would obey.
+private func shown(_ text: String) -> String {
+  text.unicodeScalars.prefix(60).map { $0.value < 0x20 || $0.value == 0x7F ? "?" : String($0) }.joined()
 }
 
 private let plainText = "text/plain; charset=utf-8"

@@ -1,5 +1,6 @@
 // What the admin server asks of the node it belongs to. The daemon conforms its node to it; tests conform a fake.
 
+public import Policy
 import Telemetry
 
 /// How much the daemon says on its standard error.
@@ -20,6 +21,8 @@ public protocol NodeAdministration: Sendable {
   func services(_ reply: @escaping @Sendable (ServicesReport) -> Void)
   /// Every workload in the configuration's order, then `other`.
   func workloads(_ reply: @escaping @Sendable ([WorkloadReport]) -> Void)
+  /// How a name is delegated; `override` is added to the table, as a request's own would be.
+  func names(_ path: Path, override: [DelegationEntry], _ reply: @escaping @Sendable (NamesReport) -> Void)
   /// At most `limit` connections, and how many there are.
   func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void)
   /// The running configuration as JSON text, secrets left out.

@@ -118,6 +118,34 @@ struct WorkloadsAnswer: Decodable {
   var workloads: [Workload]
 }
 
+struct NamesAnswer: Decodable {
+  struct Step: Decodable {
+    var depth: Int
+    var kind: String
+    var text: String
+    var `operator`: String?
+    var weight: Double?
+    var file: String?
+    var line: Int?
+    var outcome: String
+    var service: String?
+    var endpoints: Int?
+    var liveEndpoints: Int?
+  }
+
+  struct Destination: Decodable {
+    var service: String
+    var share: Double
+  }
+
+  var path: String
+  var outcome: String
+  var reason: String?
+  var destinations: [Destination]
+  var steps: [Step]
+  var cut: Bool
+}
+
 struct ServicesAnswer: Decodable {
   struct Service: Decodable {
     struct Latency: Decodable {

@@ -11,6 +11,10 @@ enum CommandCatalog {
     CommandSpecification(
       name: "workloads", summary: "who is calling: connections, requests, success, bytes, and what is matched"),
     CommandSpecification(
+      name: "names", summary: "how a name is delegated, step by step; ends with 1 when it leads to no service",
+      operands: "NAME", operandCount: 1...1,
+      options: [.init(name: "--dtab", value: "ENTRIES", help: "delegate by these too, as l5d-dtab would")]),
+    CommandSpecification(
       name: "connections", summary: "open connections",
       options: [.init(name: "--limit", value: "N", help: "show at most N (1000)")]),
     CommandSpecification(
@@ -50,7 +54,7 @@ enum CommandCatalog {
     CommandSpecification(
       name: "help", summary: "this text, or a command's", operands: "[COMMAND]", operandCount: 0...1),
     later("explain", "what would happen to a request, and why"),
-    later("names", "how a name is delegated"), later("routes", "the routing rules"),
+    later("routes", "the routing rules"),
     later("top", "the busiest routes, live"),
     later("tap", "watch requests as they pass"), later("reload", "read the configuration again"),
     later("completion", "shell completion"),

@@ -98,6 +98,15 @@ enum Display {
     return (scaled < 0 ? "-" : "") + padded.dropLast(decimals) + "." + padded.suffix(decimals)
   }
 
+  /// `0.05`, `2`: up to six decimals, and no more than it takes.
+  static func shortest(_ value: Double) -> String {
+    var text = fixed(value, 6)
+    guard text.contains(".") else { return text }
+    while text.last == "0" { text.removeLast() }
+    if text.last == "." { text.removeLast() }
+    return text
+  }
+
   private static func significant(_ value: Double) -> String {
     fixed(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0)
   }

@@ -71,6 +71,11 @@ final class NameBinder {
     }
   }
 
+  /// How a name is delegated, for people.
+  func explain(_ logical: Path, override: [DelegationEntry]) -> (binding: Binding, steps: [DelegationStep]) {
+    delegation.appending(override).explain(logical, lookup: lookup)
+  }
+
   /// What is known of a bound name.
   func lookup(_ path: Path) -> NameLookup { service(bound: path) == nil ? .negative : .service(path, segmentCount: 3) }
 

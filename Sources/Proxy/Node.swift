@@ -141,6 +141,14 @@ public final class Node: @unchecked Sendable {
     shared.broadcast(.forgetNames(generation: namesGeneration))
   }
 
+  /// How a name is delegated, step by step; `override` is added to the table, as a request's own would be.
+  public func explain(_ name: Path, override: [DelegationEntry]) -> (binding: Binding, steps: [DelegationStep]) {
+    binder.explain(name, override: override)
+  }
+
+  /// How many endpoints a service has; nil for one that the node does not have.
+  public func endpointCount(of service: BoundName) -> Int? { directory[service.description]?.endpoints.count }
+
   // MARK: Configuration
 
   /// Another configuration holds from now on. What cannot change while the node runs must be the same

@@ -147,6 +147,25 @@ final class Administration: NodeAdministration, @unchecked Sendable {
     reply(Array(reports.dropFirst()) + Array(reports.prefix(1)))
   }
 
+  func names(_ path: Path, override: [DelegationEntry], _ reply: @escaping @Sendable (NamesReport) -> Void) {
+    let table = configuration.delegations.map { delegation in
+      let place = NamesReport.Place(
+        file: delegation.line > 0 ? delegation.file : "the command line", line: delegation.line,
+        column: delegation.column)
+      return (entry: delegation.entry, place: place)
+    }
+    let entries = table + override.map { ($0, NamesReport.Place(file: "dtab")) }
+    guard let node else {
+      reply(NamesReport(path, .negative(NegativeBinding(logical: path, tried: [])), [], entries: entries) { _ in nil })
+      return
+    }
+    let (binding, steps) = node.explain(path, override: override)
+    let report = NamesReport(path, binding, steps, entries: entries) { service in
+      node.endpointCount(of: service).map { NamesReport.Service(endpoints: $0, liveEndpoints: $0) }
+    }
+    reply(report)
+  }
+
   func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void) {
     guard let node else {
       reply(ConnectionsReport(total: 0, connections: []))

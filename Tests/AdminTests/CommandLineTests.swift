@@ -67,7 +67,7 @@ import class TestSupport.TemporaryDirectory
   @Test(
     "commands of later versions say so",
     arguments: [
-      "explain", "names", "routes", "top", "tap", "reload", "completion",
+      "explain", "routes", "top", "tap", "reload", "completion",
     ])
   func laterCommands(name: String) {
     let run = Run([name, "--whatever", "x"])
@@ -393,7 +393,7 @@ import class TestSupport.TemporaryDirectory
 }
 
 /// One run of the tool, its text caught.
-private struct Run {
+struct Run {
   let code: Int32
   let output: String
   let errors: String

@@ -3,6 +3,7 @@
 import Base
 import EventLoop
 import Glibc
+import Policy
 import Synchronization
 import Telemetry
 import Testing
@@ -25,6 +26,8 @@ final class FakeNode: NodeAdministration {
     var connections: [ConnectionReport] = []
     var workloads: [WorkloadReport] = []
     var inFlight = 0
+    var delegation: [DelegationEntry] = []
+    var names: [String: NameLookup] = [:]
     /// Replies that are held back until the test gives them.
     var holds = false
     var held: [@Sendable () -> Void] = []
@@ -86,6 +89,18 @@ final class FakeNode: NodeAdministration {
   func workloads(_ reply: @escaping @Sendable ([WorkloadReport]) -> Void) {
     let workloads = get(\.workloads)
     answer { reply(workloads) }
+  }
+  func names(_ path: Path, override: [DelegationEntry], _ reply: @escaping @Sendable (NamesReport) -> Void) {
+    let table = get(\.delegation)
+    let all = Delegation(entries: table).appending(override)
+    let places = table.indices.map { NamesReport.Place(file: "f.yaml", line: $0 + 1, column: 3) }
+    let known = get(\.names)
+    let (binding, steps) = all.explain(path) { known[$0.description] ?? .negative }
+    let report = NamesReport(
+      path, binding, steps,
+      entries: zip(all.entries, places + override.map { _ in NamesReport.Place(file: "dtab") }).map { ($0, $1) }
+    ) { _ in NamesReport.Service(endpoints: 3, liveEndpoints: 2) }
+    answer { reply(report) }
   }
   func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void) {
     let all = get(\.connections)
