@@ -45,6 +45,7 @@ let package = Package(
     // Floor 0: system libraries, and the C that Swift cannot import.
     .systemLibrary(name: "CLiburing", providers: [.apt(["liburing-dev"])]),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
+    .systemLibrary(name: "CAres", providers: [.apt(["libc-ares-dev"])]),
     .target(name: "CFairlead"),
     .target(name: "CBuild", cSettings: commit.map { [.define("FAIRLEAD_COMMIT", to: "\"\($0)\"")] }),
 
@@ -63,7 +64,7 @@ let package = Package(
     module("Configuration", ["Base", "HTTP", "Policy", "CYAML"]),
 
     // Floor 4: from names to endpoints.
-    module("Discovery", ["Base", "EventLoop", "Policy"]),
+    module("Discovery", ["Base", "CFairlead", "CAres", "EventLoop", "Policy"]),
 
     // Floor 4: how connections come to us, and whose they are.
     module("Capture", ["Base", "CFairlead"]),

@@ -24,6 +24,9 @@ struct EndpointFileTests {
       ("[::1]:80 * 4", "[::1]:80 * 4.0"),
       ("[fe80::1%2]:80", "[fe80::1%2]:80"),
       ("unix:/run/web.sock", "unix:/run/web.sock"),
+      ("unix:/run/web.sock * 2 @ b", "unix:/run/web.sock * 2.0 @ b"),
+      ("127.0.0.1 80 @ zone-a", "127.0.0.1:80 @ zone-a"),
+      ("127.0.0.1 80 * 2 @ zone-a # near", "127.0.0.1:80 * 2.0 @ zone-a"),
       ("127.0.0.1 80\r", "127.0.0.1:80"),
     ])
   func goodLines(_ line: String, _ expected: String) {
@@ -51,8 +54,10 @@ struct EndpointFileTests {
       ("127.0.0.1 80 * heavy", "'127.0.0.1 80': the weight after '*' must be a number such as 2 or 0.5, not 'heavy'"),
       ("127.0.0.1 80 *", "'127.0.0.1 80': the weight after '*' must be a number such as 2 or 0.5, not ''"),
       ("127.0.0.1 80 * 0", "'127.0.0.1 80': the weight must be between 0.001 and 1000, not 0"),
-      ("127.0.0.1 80 90", "write one endpoint a line: an address, its port, and perhaps '* weight'"),
-      ("* 2", "write one endpoint a line: an address, its port, and perhaps '* weight'"),
+      ("127.0.0.1 80 * 2 0", "'127.0.0.1 80': the weight after '*' must be a number such as 2 or 0.5, not '2 0'"),
+      ("127.0.0.1 80 @ a b", "'127.0.0.1 80': a zone's name has at most 63 letters, digits and any of -._, not 'a b'"),
+      ("127.0.0.1 80 90", "write one endpoint a line: an address, its port, and perhaps '* weight' and '@ zone'"),
+      ("* 2", "write one endpoint a line: an address, its port, and perhaps '* weight' and '@ zone'"),
       (String(repeating: "1", count: 600), "a line has at most 512 bytes"),
       ("\u{1B}[31m:80", "'?[31m:80': write 1.2.3.4:80, [::1]:80, :80 or unix:/path"),
     ])

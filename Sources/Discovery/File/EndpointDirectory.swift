@@ -7,29 +7,8 @@ import Glibc
 /// An open directory. Its files are reached through its descriptor, so that they are those of one directory even while
 /// another takes its place. Closed with its last reference.
 final class EndpointDirectory {
-  /// Tells a file, and what it held, from any other.
-  struct Identity: Equatable {
-    let device: UInt
-    let inode: UInt
-    let size: Int
-    let modified: Int
-    let modifiedNanoseconds: Int
-    let changed: Int
-    let changedNanoseconds: Int
-
-    init(_ status: stat) {
-      device = UInt(status.st_dev)
-      inode = UInt(status.st_ino)
-      size = Int(status.st_size)
-      modified = status.st_mtim.tv_sec
-      modifiedNanoseconds = status.st_mtim.tv_nsec
-      changed = status.st_ctim.tv_sec
-      changedNanoseconds = status.st_ctim.tv_nsec
-    }
-  }
-
   enum Entry {
-    case file(Identity, linkCount: Int)
+    case file(FileStamp, linkCount: Int)
     case missing
     /// A directory, a socket, a pipe.
     case other
@@ -43,7 +22,7 @@ final class EndpointDirectory {
   }
 
   private let descriptor: Int32
-  private let identity: (device: UInt, inode: UInt)
+  private let stamp: FileStamp
 
   /// - Throws: errno.
   init(_ path: String) throws(SystemError) {
@@ -51,15 +30,14 @@ final class EndpointDirectory {
     guard descriptor >= 0 else { throw SystemError(code: errno) }
     var status = stat()
     fstat(descriptor, &status)
-    identity = (UInt(status.st_dev), UInt(status.st_ino))
+    stamp = FileStamp(status)
   }
 
   deinit { close(descriptor) }
 
   /// Is it the one that stands there now?
   func isStill(at path: String) -> Bool {
-    var status = stat()
-    return stat(path, &status) == 0 && UInt(status.st_dev) == identity.device && UInt(status.st_ino) == identity.inode
+    FileStamp(path)?.isSameFile(stamp) == true
   }
 
   /// The names in it for which `isWanted`, at most `limit` in no order.
@@ -93,7 +71,7 @@ final class EndpointDirectory {
       return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? .missing : .failed(errno: errno)
     }
     guard status.st_mode & S_IFMT == S_IFREG else { return .other }
-    return .file(Identity(status), linkCount: Int(status.st_nlink))
+    return .file(FileStamp(status), linkCount: Int(status.st_nlink))
   }
 
   func isSymbolicLink(_ name: String) -> Bool {
@@ -102,7 +80,7 @@ final class EndpointDirectory {
   }
 
   /// All a file holds, and which one it was.
-  func read(_ name: String, limit: Int) throws(ReadFailure) -> (bytes: [UInt8], identity: Identity) {
+  func read(_ name: String, limit: Int) throws(ReadFailure) -> (bytes: [UInt8], stamp: FileStamp) {
     let file = openat(descriptor, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
     guard file >= 0 else { throw errno == ENOENT ? .missing : .failed(errno: errno) }
     defer { close(file) }
@@ -126,6 +104,6 @@ final class EndpointDirectory {
     }
     guard count <= limit else { throw .tooLarge }
     bytes.removeLast(bytes.count - count)
-    return (bytes, Identity(status))
+    return (bytes, FileStamp(status))
   }
 }

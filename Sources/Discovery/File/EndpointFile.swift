@@ -2,7 +2,7 @@
 //
 //     file     = *( line LF )
 //     line     = [ endpoint ] [ "#" comment ]
-//     endpoint = address [ "*" weight ]
+//     endpoint = address [ "*" weight ] [ "@" zone ]
 //     address  = ip 1*BLANK port  /  ip ":" port  /  "[" ipv6 "]" ":" port  /  "unix:" path
 //
 // Host names are not looked up here: a file that is read must not wait for a name server.
@@ -53,17 +53,21 @@ struct EndpointFile: Equatable {
   }
 
   private static func endpoint(_ line: some Collection<UInt8>) throws(TextError) -> Endpoint {
-    let star = line.firstIndex(of: UInt8(ascii: "*"))
-    let words = line[..<(star ?? line.endIndex)].split(whereSeparator: isBlank).map {
+    let isPath = line.drop(while: isBlank).starts(with: "unix:".utf8)
+    // Where the address ends; a path may hold anything.
+    let end = isPath ? line.endIndex : line.firstIndex { $0 == UInt8(ascii: "*") || $0 == UInt8(ascii: "@") }
+    let words = line[..<(end ?? line.endIndex)].split(whereSeparator: isBlank).map {
       String(decoding: $0, as: UTF8.self)
     }
     var text: String
     switch words.count {
+    case _ where isPath: text = words.joined(separator: " ")
     case 1: text = words[0]
     case 2: text = try join(host: words[0], port: words[1])
-    default: throw TextError("write one endpoint a line: an address, its port, and perhaps '* weight'")
+    default: throw TextError("write one endpoint a line: an address, its port, and perhaps '* weight' and '@ zone'")
     }
-    if let star { text += String(decoding: line[star...].filter { !isBlank($0) }, as: UTF8.self) }
+    let tail = line[(end ?? line.endIndex)...].filter { $0 != UInt8(ascii: "\r") }
+    text += String(decoding: tail, as: UTF8.self)
     do throws(TextError) {
       return try Endpoint(parsing: text)
     } catch {

@@ -35,7 +35,7 @@ public final class FileSource: DiscoverySource {
   /// What is known of one file.
   private struct File {
     /// Of what was read; nil for a file that never could be.
-    var identity: EndpointDirectory.Identity?
+    var stamp: FileStamp?
     var endpoints: [Endpoint] = []
     /// When it was read and good.
     var read: MonotonicInstant?
@@ -276,7 +276,7 @@ public final class FileSource: DiscoverySource {
     for (name, file) in files {
       if !names.contains(name) {
         forget(name)
-      } else if case .file(let identity, _) = directory.entry(name), identity == file.identity, file.failure == nil {
+      } else if case .file(let stamp, _) = directory.entry(name), stamp == file.stamp, file.failure == nil {
         continue
       } else if !look(at: name, isSettled: trusting) {
         isSettled = false
@@ -300,9 +300,9 @@ public final class FileSource: DiscoverySource {
       skipped.add(name, "is no regular file")
     case .failed(let code):
       keep(name, text(code))
-    case .file(let identity, let linkCount):
+    case .file(let stamp, let linkCount):
       // A link shows a file that was written before.
-      let isWritten = isSettled || linkCount > 1 || isAtRest(identity) || directory.isSymbolicLink(name)
+      let isWritten = isSettled || linkCount > 1 || isAtRest(stamp) || directory.isSymbolicLink(name)
       guard isWritten else { return false }
       guard files[name] != nil || files.count < settings.serviceLimit else {
         skipped.add(name, "is left out: there are more than \(settings.serviceLimit) files")
@@ -314,15 +314,15 @@ public final class FileSource: DiscoverySource {
   }
 
   /// Whether nobody has written to it for a while. By the time of day: a clock that jumps makes it wait or hurry once.
-  private func isAtRest(_ identity: EndpointDirectory.Identity) -> Bool {
+  private func isAtRest(_ stamp: FileStamp) -> Bool {
     let now = Int(truncatingIfNeeded: WallClock.nowNanoseconds() / 1_000_000_000)
-    return identity.modified > now || now - identity.modified >= 2
+    return stamp.modified > now || now - stamp.modified >= 2
   }
 
   private func read(_ name: String, _ directory: EndpointDirectory) {
     do throws(EndpointDirectory.ReadFailure) {
-      let (bytes, identity) = try directory.read(name, limit: settings.byteLimit)
-      take(EndpointFile(bytes, limit: settings.endpointLimit), name, identity)
+      let (bytes, stamp) = try directory.read(name, limit: settings.byteLimit)
+      take(EndpointFile(bytes, limit: settings.endpointLimit), name, stamp)
     } catch {
       switch error {
       case .missing: forget(name)
@@ -332,10 +332,10 @@ public final class FileSource: DiscoverySource {
     }
   }
 
-  private func take(_ content: EndpointFile, _ name: String, _ identity: EndpointDirectory.Identity) {
+  private func take(_ content: EndpointFile, _ name: String, _ stamp: FileStamp) {
     let known = files[name]
     var file = known ?? File()
-    file.identity = identity
+    file.stamp = stamp
     file.badLineCount = content.badLineCount
     file.problems = content.problems.map { "\(path(name)):\($0.line): \($0.reason)" }
     if content.isUseless, known != nil {
