@@ -52,15 +52,7 @@ public enum HTTP1Serializer {
       runStart = head.fieldsStart
     }
     writeForwarded(head.fields, bytes, from: runStart, to: head.headLength &- 2, &writer)
-    if !head.hostIsForwarded {
-      writer.append("host: ")
-      if head.authorityRange.isEmpty {
-        writer.append(authority)
-      } else {
-        writer.append(bytes, from: head.authorityRange.start, to: head.authorityRange.end)
-      }
-      writer.append("\r\n")
-    }
+    if !head.hostIsForwarded { writeHost(head, bytes, authority, &writer) }
     writeFraming(head.framing, &writer)
     let option: ConnectionOption = connection == .upgrade && !head.wantsUpgrade ? .none : connection
     if head.acceptsTrailers { writer.append("te: trailers\r\n") }
@@ -89,23 +81,11 @@ public enum HTTP1Serializer {
     var writer = HTTP1Writer(output)
     var runStart = 0
     if head.version != .http11 || head.reasonRange.start == 12 {
-      // The version is ours, code and reason are theirs; the space before an absent reason is put back.
-      writer.append("HTTP/1.1")
-      writer.append(bytes, from: 8, to: 12)
-      writer.append(" ")
-      writer.append(bytes, from: head.reasonRange.start, to: head.reasonRange.end)
-      writer.append("\r\n")
+      writeStatusLine(head, bytes, &writer)
       runStart = head.fieldsStart
     }
     writeForwarded(head.fields, bytes, from: runStart, to: head.headLength &- 2, &writer)
-    if case .none = framing {
-      // RFC 9110 8.6: never in 1xx and 204, nor in a tunnel's 2xx.
-      if let length = head.contentLength, head.status.code >= 200, head.status.code != 204, !head.isTunnel {
-        writeFraming(.length(length), &writer)
-      }
-    } else {
-      writeFraming(framing, &writer)
-    }
+    writeFraming(of: head, framing, &writer)
     let option: ConnectionOption = connection == .upgrade && !head.isSwitch ? .none : connection
     if option == .upgrade { writeUpgrade(head.fields, bytes, &writer) }
     writeConnection(option, withTE: false, &writer)
@@ -114,7 +94,7 @@ public enum HTTP1Serializer {
     return writer.count
   }
 
-  @inline(never) private static func writeRequestLine(
+  @inline(never) static func writeRequestLine(
     _ head: borrowing RequestHead, _ bytes: UnsafeRawBufferPointer, _ writer: inout HTTP1Writer
   ) {
     writer.append(bytes, from: head.methodRange.start, to: head.methodRange.end)
@@ -134,6 +114,30 @@ public enum HTTP1Serializer {
     writer.append(" HTTP/1.1\r\n")
   }
 
+  /// The version is ours, code and reason are theirs; the space before an absent reason is put back.
+  @inline(never) static func writeStatusLine(
+    _ head: borrowing ResponseHead, _ bytes: UnsafeRawBufferPointer, _ writer: inout HTTP1Writer
+  ) {
+    writer.append("HTTP/1.1")
+    writer.append(bytes, from: 8, to: 12)
+    writer.append(" ")
+    writer.append(bytes, from: head.reasonRange.start, to: head.reasonRange.end)
+    writer.append("\r\n")
+  }
+
+  @inline(__always) static func writeHost(
+    _ head: borrowing RequestHead, _ bytes: UnsafeRawBufferPointer, _ authority: UnsafeRawBufferPointer,
+    _ writer: inout HTTP1Writer
+  ) {
+    writer.append("host: ")
+    if head.authorityRange.isEmpty {
+      writer.append(authority)
+    } else {
+      writer.append(bytes, from: head.authorityRange.start, to: head.authorityRange.end)
+    }
+    writer.append("\r\n")
+  }
+
   /// Copies what lies from `start` to `end`, save the lines that are not forwarded.
   @inline(__always) private static func writeForwarded(
     _ fields: borrowing FieldTable, _ bytes: UnsafeRawBufferPointer, from start: Int, to end: Int,
@@ -149,7 +153,20 @@ public enum HTTP1Serializer {
     writer.append(bytes, from: runStart, to: end)
   }
 
-  @inline(__always) private static func writeFraming(_ framing: BodyFraming, _ writer: inout HTTP1Writer) {
+  @inline(__always) static func writeFraming(
+    of head: borrowing ResponseHead, _ framing: BodyFraming, _ writer: inout HTTP1Writer
+  ) {
+    guard case .none = framing else {
+      writeFraming(framing, &writer)
+      return
+    }
+    // RFC 9110 8.6: never in 1xx and 204, nor in a tunnel's 2xx.
+    if let length = head.contentLength, head.status.code >= 200, head.status.code != 204, !head.isTunnel {
+      writeFraming(.length(length), &writer)
+    }
+  }
+
+  @inline(__always) static func writeFraming(_ framing: BodyFraming, _ writer: inout HTTP1Writer) {
     switch framing {
     case .none, .untilClose: break
     case .length(let length):
@@ -160,7 +177,7 @@ public enum HTTP1Serializer {
     }
   }
 
-  @inline(never) private static func writeUpgrade(
+  @inline(never) static func writeUpgrade(
     _ fields: borrowing FieldTable, _ bytes: UnsafeRawBufferPointer, _ writer: inout HTTP1Writer
   ) {
     for index in 0..<fields.count where fields[index].kind == .upgrade {
@@ -170,7 +187,7 @@ public enum HTTP1Serializer {
 
   /// RFC 9110 10.1.4: whoever sends TE says so in Connection.
   @inline(__always)
-  private static func writeConnection(_ option: ConnectionOption, withTE: Bool, _ writer: inout HTTP1Writer) {
+  static func writeConnection(_ option: ConnectionOption, withTE: Bool, _ writer: inout HTTP1Writer) {
     switch option {
     case .none: if withTE { writer.append("connection: te\r\n") }
     case .close: writer.append(withTE ? "connection: close, te\r\n" : "connection: close\r\n")

@@ -29,6 +29,16 @@
         &+ (HTTP1Serializer.writeLastChunk(into: output) ?? 0)
     }
 
+    @_noAllocation @_noLocks static func edit(
+      _ bytes: UnsafeRawBufferPointer, _ request: borrowing RequestHead, _ response: borrowing ResponseHead,
+      _ edits: HeadEdits, into output: UnsafeMutableRawBufferPointer
+    ) -> Int {
+      (HTTP1Serializer.writeRequest(request, from: bytes, extra: bytes, edits: edits, into: output) ?? 0)
+        &+ (HTTP1Serializer.writeResponse(
+          response, from: bytes, framing: response.framing(towards: .http11), extra: bytes, edits: edits, into: output)
+          ?? 0)
+    }
+
     @_noAllocation @_noLocks static func frame(
       _ bytes: UnsafeRawBufferPointer, _ scanner: inout HeadScanner, _ decoder: inout ChunkedDecoder
     ) -> Bool {
