@@ -8,7 +8,7 @@ public struct WorkloadReport: JSONReport, Equatable {
   public var addresses: [String]
   public var users: [String]
   public var cgroups: [String]
-  public var weight: Int
+  public var weight: Double
   /// `bypass` or `refuse`, where it says so itself.
   public var onFailure: String?
   public var connections: Int
@@ -20,7 +20,7 @@ public struct WorkloadReport: JSONReport, Equatable {
   public var bytesOut: UInt64
 
   public init(
-    name: String, addresses: [String] = [], users: [String] = [], cgroups: [String] = [], weight: Int = 1,
+    name: String, addresses: [String] = [], users: [String] = [], cgroups: [String] = [], weight: Double = 1,
     onFailure: String? = nil, connections: Int = 0, responses: [UInt64] = [], unanswered: UInt64 = 0,
     bytesIn: UInt64 = 0, bytesOut: UInt64 = 0
   ) {

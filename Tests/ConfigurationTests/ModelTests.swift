@@ -56,13 +56,14 @@ struct ModelTests {
         balancer: {kind: p2c, load: in-flight, decay: 20s}
         timeouts: {connect: 250ms, request: 5m, attempt: 5s, idle: 1h}
         limits: {connections: 1, pending: 0, requests: 3}
+        rateLimit: {requests: 10, per: 250ms}
         protocol: http1
     workloads:
       - {name: web, match: {addresses: [10.1.0.5/32, "2001:db8::/32"], users: [www-data, 0033], cgroups: [/web.slice/]},
-         weight: 2, onFailure: refuse}
+         weight: 2.5, rateLimit: {requests: 100, per: 1m, burst: 7}, connectionRate: {connections: 5}, onFailure: refuse}
       - {name: batch, match: {cgroups: [/]}}
     limits: {headerBytes: 64KiB, headers: 64, requestLineBytes: 4096, connections: 10, headerTimeout: 1s,
-      idleTimeout: 5s, viaHops: 3}
+      idleTimeout: 5s, viaHops: 3, overload: {loopLag: 20ms, memory: 512MiB}}
     telemetry: {accessLog: {path: /var/log/a.log, format: text}, labels: {maxSeries: 5}}
     """
 
@@ -92,9 +93,12 @@ struct ModelTests {
       try configuration.workloads == [
         .init(
           name: "web", addresses: [IPNetwork(parsing: "10.1.0.5"), IPNetwork(parsing: "2001:db8::/32")],
-          users: ["www-data", "33"], cgroups: ["/web.slice"], weight: 2, onFailure: .refuse),
+          users: ["www-data", "33"], cgroups: ["/web.slice"], weight: 2.5,
+          rateLimit: .init(count: 100, period: .seconds(60), burst: 7), connectionRate: .init(count: 5, burst: 5),
+          onFailure: .refuse),
         .init(name: "batch", cgroups: ["/"], weight: 1, onFailure: nil),
       ])
+    #expect(configuration.limits.overload == .init(loopLag: .milliseconds(20), memory: .size(.mebibytes(512))))
     #expect(configuration.limits.requestLineBytes.bytes == 4096 && configuration.limits.viaHops == 3)
     #expect(configuration.telemetry.accessLog == .init(path: "/var/log/a.log", format: .text))
   }

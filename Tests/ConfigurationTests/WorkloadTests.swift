@@ -81,7 +81,7 @@ struct WorkloadTests {
       ),
       (
         "{name: a, match: {users: [0]}, weight: 0}",
-        "2:52: 'workloads[0].weight' must be between 1 and 1000, not 0"
+        "2:52: 'workloads[0].weight' must be between 0.001 and 1000, not 0"
       ),
       (
         "{name: a, match: {users: [0]}, onFailure: refused}",

@@ -6,7 +6,7 @@ import Policy
 extension Draft {
   static func service(_ decoder: Decoder, _ value: YAMLValue) -> Service? {
     let known = [
-      "name", "balancer", "timeouts", "limits", "retries", "circuitBreaker", "healthCheck", "protocol",
+      "name", "balancer", "timeouts", "limits", "retries", "circuitBreaker", "healthCheck", "rateLimit", "protocol",
     ]
     guard let fields = Fields(decoder, value, known: known, later: ["hedge"]) else { return nil }
     fields.require("name", "name: /svc")
@@ -24,6 +24,7 @@ extension Draft {
     entry.retries = retries(fields, hasBudget: true)
     entry.circuitBreaker = circuitBreaker(fields)
     entry.healthCheck = healthCheck(fields)
+    entry.rateLimit = fields.optionalRateLimit("rateLimit")
     entry.protocol = fields.choice("protocol", later: ["http2"])
     guard name != nil, let nameRange = fields["name"]?.node.range else { return nil }
     return Service(value: entry, nameRange: nameRange)

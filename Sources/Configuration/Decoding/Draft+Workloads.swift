@@ -13,7 +13,10 @@ extension Draft {
   }
 
   static func workload(_ decoder: Decoder, _ value: YAMLValue) -> Workload {
-    guard let fields = Fields(decoder, value, known: ["name", "match", "weight", "onFailure"]) else {
+    guard
+      let fields = Fields(
+        decoder, value, known: ["name", "match", "weight", "rateLimit", "connectionRate", "onFailure"])
+    else {
       return Workload(name: nil, addresses: [], users: [], cgroups: [], value: nil)
     }
     fields.require("name", "name: web")
@@ -28,7 +31,9 @@ extension Draft {
       match.decoder.report(
         match.range, "'\(match.path)' matches nothing; write addresses, users or cgroups, such as users: [www-data]")
     }
-    let weight = fields.integer("weight", in: Configuration.Workload.weights)
+    let weight = fields.decimal("weight", in: Configuration.Workload.weights)
+    let rateLimit = fields.rateLimit("rateLimit")
+    let connectionRate = fields.rateLimit("connectionRate", counting: "connections")
     let onFailure: Configuration.Capture.OnFailure? = fields.choice("onFailure")
     return Workload(
       name: name.flatMap { text in fields["name"].map { (text, $0.node.range) } },
@@ -37,7 +42,7 @@ extension Draft {
       value: name.map {
         Configuration.Workload(
           name: $0, addresses: addresses.map(\.value), users: users.map(\.value), cgroups: cgroups.map(\.value),
-          weight: weight ?? 1, onFailure: onFailure)
+          weight: weight ?? 1, rateLimit: rateLimit, connectionRate: connectionRate, onFailure: onFailure)
       })
   }
 

@@ -143,7 +143,7 @@ extension Draft {
   private static func limits(_ fields: Fields) -> Configuration.Limits {
     let known = [
       "headerBytes", "headers", "requestLineBytes", "connections", "headerTimeout", "idleTimeout", "viaHops",
-      "destinations",
+      "destinations", "overload",
     ]
     let defaults = Configuration.Limits()
     guard let limits = fields.fields("limits", known: known) else { return defaults }
@@ -157,7 +157,8 @@ extension Draft {
         ?? defaults.headerTimeout,
       idleTimeout: limits.duration("idleTimeout", in: .milliseconds(10) ... .seconds(86400)) ?? defaults.idleTimeout,
       viaHops: limits.integer("viaHops", in: 1...1_000) ?? defaults.viaHops,
-      destinations: limits.integer("destinations", in: 1...1_000_000) ?? defaults.destinations)
+      destinations: limits.integer("destinations", in: 1...1_000_000) ?? defaults.destinations,
+      overload: limits.overload("overload") ?? defaults.overload)
     if value.requestLineBytes > value.headerBytes {
       let key = limits.has("requestLineBytes") ? "requestLineBytes" : "headerBytes"
       limits.reportValue(

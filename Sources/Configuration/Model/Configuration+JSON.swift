@@ -96,6 +96,13 @@ extension Configuration.ServiceEntry {
     json.object("retries") { retries.write(to: &$0) }
     json.object("circuitBreaker") { circuitBreaker.write(to: &$0) }
     json.object("healthCheck") { healthCheck.write(to: &$0) }
+    if let rateLimit {
+      if let rateLimit {
+        json.object("rateLimit") { rateLimit.write(to: &$0) }
+      } else {
+        json.member("rateLimit", "none")
+      }
+    }
     if let `protocol` { json.member("protocol", `protocol`.rawValue) }
   }
 }
@@ -109,6 +116,8 @@ extension Configuration.Workload {
       json.strings("cgroups", cgroups)
     }
     json.member("weight", weight)
+    if let rateLimit { json.object("rateLimit") { rateLimit.write(to: &$0) } }
+    if let connectionRate { json.object("connectionRate") { connectionRate.write(to: &$0, counting: "connections") } }
     if let onFailure { json.member("onFailure", onFailure.rawValue) }
   }
 }
@@ -131,6 +140,7 @@ extension Configuration.Limits {
     json.member("idleTimeout", idleTimeout.shortText)
     json.member("viaHops", viaHops)
     json.member("destinations", destinations)
+    json.object("overload") { overload.write(to: &$0) }
   }
 }
 

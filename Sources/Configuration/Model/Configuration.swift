@@ -123,11 +123,13 @@ extension Configuration {
     public let viaHops: Int
     /// Addresses that captured clients connect to, at once on one shard.
     public let destinations: Int
+    /// From when on new requests are refused.
+    public let overload: Overload
 
     public init(
       headerBytes: ByteCount = .kibibytes(32), headers: Int = 128, requestLineBytes: ByteCount = .kibibytes(8),
       connections: Int = 100_000, headerTimeout: Duration = .seconds(10), idleTimeout: Duration = .seconds(60),
-      viaHops: Int = 10, destinations: Int = 4096
+      viaHops: Int = 10, destinations: Int = 4096, overload: Overload = Overload()
     ) {
       self.headerBytes = headerBytes
       self.headers = headers
@@ -137,6 +139,7 @@ extension Configuration {
       self.idleTimeout = idleTimeout
       self.viaHops = viaHops
       self.destinations = destinations
+      self.overload = overload
     }
   }
 

@@ -35,6 +35,8 @@ public struct ServicePolicy: Hashable, Sendable {
   public var retries = Retries()
   public var circuitBreaker = CircuitBreaker()
   public var healthCheck = HealthCheck()
+  /// Of requests to the service, node-wide; nil for none.
+  public var rateLimit: Configuration.RateLimit?
   public var `protocol` = UpstreamProtocol.same
 
   /// The defaults.
@@ -58,6 +60,8 @@ extension Configuration {
     public var retries = Retries()
     public var circuitBreaker = CircuitBreaker()
     public var healthCheck = HealthCheck()
+    /// `.some(nil)` is `rateLimit: none`: takes back what an earlier entry says.
+    public var rateLimit: RateLimit??
     public var `protocol`: ServicePolicy.UpstreamProtocol?
 
     public init(name: Path) { self.name = name }
@@ -75,6 +79,7 @@ extension Configuration {
       retries.apply(to: &policy.retries)
       circuitBreaker.apply(to: &policy.circuitBreaker)
       healthCheck.apply(to: &policy.healthCheck)
+      if let rateLimit { policy.rateLimit = rateLimit }
       if let `protocol` { policy.protocol = `protocol` }
     }
   }

@@ -1,6 +1,7 @@
 // Who may be calling: names for connections, by where they come from or by whose process made them.
 
 public import Base
+import Policy
 
 extension Configuration {
   /// One entry of `workloads`. A connection is a workload's when one match of any kind fits; of several workloads the
@@ -15,21 +16,27 @@ extension Configuration {
     /// Paths in the cgroup hierarchy (version 2) of this host's processes, with everything below them.
     public let cgroups: [String]
     /// Its share against the other workloads; within `Workload.weights`.
-    public let weight: Int
+    public let weight: Double
+    /// Of its requests to all services; nil for none.
+    public let rateLimit: RateLimit?
+    /// Of its new connections; nil for none.
+    public let connectionRate: RateLimit?
     /// What its new connections meet while the proxy does not turn; nil: as `capture` says.
     public let onFailure: Capture.OnFailure?
 
-    public static let weights = 1...1000
+    public static let weights = Weight.allowed
 
     public init(
-      name: String, addresses: [IPNetwork] = [], users: [String] = [], cgroups: [String] = [], weight: Int = 1,
-      onFailure: Capture.OnFailure? = nil
+      name: String, addresses: [IPNetwork] = [], users: [String] = [], cgroups: [String] = [], weight: Double = 1,
+      rateLimit: RateLimit? = nil, connectionRate: RateLimit? = nil, onFailure: Capture.OnFailure? = nil
     ) {
       self.name = name
       self.addresses = addresses
       self.users = users
       self.cgroups = cgroups
       self.weight = weight
+      self.rateLimit = rateLimit
+      self.connectionRate = connectionRate
       self.onFailure = onFailure
     }
   }
