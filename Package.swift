@@ -46,6 +46,7 @@ let package = Package(
     .systemLibrary(name: "CLiburing", providers: [.apt(["liburing-dev"])]),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CAres", providers: [.apt(["libc-ares-dev"])]),
+    .systemLibrary(name: "CPCRE2", providers: [.apt(["libpcre2-dev"])]),
     .target(name: "CFairlead"),
     .target(name: "CBuild", cSettings: commit.map { [.define("FAIRLEAD_COMMIT", to: "\"\($0)\"")] }),
 
@@ -58,7 +59,7 @@ let package = Package(
     module("Telemetry", ["Base", "CBuild"]),
 
     // Floor 3: pure decisions.
-    module("Policy", ["Base", "HTTP", "Telemetry"]),
+    module("Policy", ["Base", "HTTP", "Telemetry", "CPCRE2"]),
 
     // Floor 4: from a file to values.
     module("Configuration", ["Base", "HTTP", "Policy", "CYAML"]),
