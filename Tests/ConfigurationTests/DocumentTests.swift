@@ -99,10 +99,10 @@ struct DocumentTests {
     #expect(findings("a: \(nested)") == ["1:68: values are nested more than 64 deep"])
     let braces = String(repeating: "{a: ", count: 10_000)
     #expect(findings(braces).first?.hasSuffix("values are nested more than 64 deep") == true)
-    let large = [UInt8](repeating: 0x23, count: 4 << 20) + [0x0A]
-    #expect(findings(bytes: large) == ["the file has 4194305 bytes; a configuration has at most 4194304"])
-    let many = "a: [" + String(repeating: "1,", count: 250_000) + "]\n"
-    #expect(findings(many) == ["1:499999: the file has more than 250000 values"])
+    let large = [UInt8](repeating: 0x23, count: 8 << 20) + [0x0A]
+    #expect(findings(bytes: large) == ["the file has 8388609 bytes; a configuration has at most 8388608"])
+    let many = "a: [" + String(repeating: "1,", count: 500_000) + "]\n"
+    #expect(findings(many) == ["1:999999: the file has more than 500000 values"])
   }
 
   @Test("JSON is read as it is")

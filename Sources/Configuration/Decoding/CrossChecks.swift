@@ -19,6 +19,7 @@ struct CrossChecks {
     checkAddresses()
     checkDistinct(draft.discovery.compactMap(\.prefix), "prefix")
     checkWorkloads()
+    RouteChecks(decoder: decoder, draft: draft).run()
     var names = NameChecks(decoder, draft)
     names.run()
   }

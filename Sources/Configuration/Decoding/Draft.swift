@@ -41,6 +41,7 @@ struct Draft {
   var delegations: [Delegation] = []
   /// False when an entry of the table could not be read: then nothing is said about names that lead nowhere.
   var delegationsAreWhole = true
+  var routes: [Route] = []
   var services: [Service] = []
   var workloads: [Workload] = []
   var limits = Configuration.Limits()
@@ -53,7 +54,7 @@ struct Draft {
     return Configuration(
       node: node, admin: admin.value, listeners: listeners.compactMap(\.value),
       discovery: discovery.compactMap(\.value), identifiers: identifiers,
-      delegations: delegations.map(\.value), services: services.map(\.value),
+      delegations: delegations.map(\.value), routes: routes.map(\.value), services: services.map(\.value),
       workloads: workloads.compactMap(\.value), limits: limits, telemetry: telemetry, capture: capture)
   }
 }
@@ -70,11 +71,9 @@ extension Draft {
       let fields = Fields(
         decoder, YAMLValue(node: root, path: ""),
         known: [
-          "node", "admin", "listeners", "discovery", "identifiers", "delegations", "services", "workloads", "limits",
-          "telemetry",
-          "capture",
-        ],
-        later: ["routes"])
+          "node", "admin", "listeners", "discovery", "identifiers", "delegations", "routes", "services", "workloads",
+          "limits", "telemetry", "capture",
+        ])
     else { return }
     namesListeners = !(fields["listeners"]?.isEmptyList ?? true)
     node = Self.node(fields, hostName: hostName)
@@ -82,6 +81,7 @@ extension Draft {
     listeners = Self.bounded(fields, "listeners", 64).map { Self.listener(decoder, $0) }
     discovery = Self.bounded(fields, "discovery", 64).map { Self.discovery(decoder, $0) }
     identifiers = Self.identifiers(fields)
+    routes = Self.bounded(fields, "routes", Self.mostRoutes).compactMap { Self.route(decoder, $0) }
     services = Self.bounded(fields, "services", 1_000).compactMap { Self.service(decoder, $0) }
     workloads = Self.bounded(fields, "workloads", Self.mostWorkloads).map { Self.workload(decoder, $0) }
     limits = Self.limits(fields)

@@ -35,6 +35,7 @@ struct NameChecks {
     checkCapitals()
     checkCircles()
     if draft.delegationsAreWhole { checkPolicies() }
+    if draft.delegationsAreWhole { checkRoutes() }
   }
 
   /// Services without a table are never reached.
@@ -217,6 +218,22 @@ struct NameChecks {
       let clause = decoder.suggestion(for: name.description, among: knownNames())
       decoder.report(
         entry.nameRange, "no service is named \(name): no delegation leads from it to an endpoint\(clause)")
+    }
+  }
+
+  /// The names that routes send requests to; each is followed once.
+  private mutating func checkRoutes() {
+    var outcomes: [Path: Outcome] = [:]
+    for (name, range) in draft.routes.flatMap(\.destinations) {
+      if name.isBound {
+        checkBound(name, range)
+        continue
+      }
+      let found = outcomes[name] ?? outcome(of: name, depth: 0)
+      outcomes[name] = found
+      guard found == .nowhere || found == .namespace else { continue }
+      let clause = decoder.suggestion(for: name.description, among: knownNames())
+      decoder.report(range, "no service is named \(name): no delegation leads from it to an endpoint\(clause)")
     }
   }
 

@@ -41,7 +41,7 @@ public struct Diagnostics: Error, Sendable, CustomStringConvertible {
   /// How many there were; only the first `limit` are kept.
   public private(set) var count = 0
 
-  /// A file of four megabytes could hold a hundred thousand mistakes, and nobody reads them.
+  /// A file of eight megabytes could hold two hundred thousand mistakes, and nobody reads them.
   public static let limit = 100
 
   public init() {}

@@ -157,9 +157,9 @@ struct YAMLReader {
 
   // MARK: Limits
 
-  static let longestFile = 4 << 20
+  static let longestFile = 8 << 20
   private static let deepest = 64
-  private static let mostNodes = 250_000
+  private static let mostNodes = 500_000
 }
 
 // MARK: Events

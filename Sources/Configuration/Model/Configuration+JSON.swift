@@ -20,6 +20,9 @@ extension Configuration {
         for identifier in identifiers { identifier.write(to: &json) }
       }
       json.member("delegations", delegations.reduce("") { $0 + "\($1.entry) ;\n" })
+      json.array("routes") { json in
+        for route in routes { json.object { route.write(to: &$0) } }
+      }
       json.array("services") { json in
         for entry in services { json.object { entry.write(to: &$0) } }
       }

@@ -17,6 +17,8 @@ public struct Configuration: Hashable, Sendable {
   public let identifiers: [Identifier]
   /// In the order written: of two that match, the later one goes first.
   public let delegations: [Delegation]
+  /// In the order written: the first that matches has a request. Names are distinct.
+  public let routes: [Route]
   /// Policy by name prefix in the order written; `policy(forServiceName:)` merges what matches.
   public let services: [ServiceEntry]
   /// In the order written; names are distinct, and so is everything they match.
@@ -27,7 +29,7 @@ public struct Configuration: Hashable, Sendable {
 
   public init(
     node: Node, admin: Admin = Admin(), listeners: [Listener], discovery: [Discovery] = [],
-    identifiers: [Identifier] = Configuration.defaultIdentifiers, delegations: [Delegation] = [],
+    identifiers: [Identifier] = Configuration.defaultIdentifiers, delegations: [Delegation] = [], routes: [Route] = [],
     services: [ServiceEntry] = [], workloads: [Workload] = [],
     limits: Limits = Limits(), telemetry: Telemetry = Telemetry(), capture: Capture = Capture()
   ) {
@@ -37,6 +39,7 @@ public struct Configuration: Hashable, Sendable {
     self.discovery = discovery
     self.identifiers = identifiers
     self.delegations = delegations
+    self.routes = routes
     self.services = services
     self.workloads = workloads
     self.limits = limits
