@@ -5,12 +5,6 @@ import Base
 import Policy
 import Testing
 
-private func freshSeed(_ test: String) -> UInt64 {
-  let seed = UInt64.random(in: 0 ... .max)
-  print("FairQueueTests.\(test) seed \(seed)")
-  return seed
-}
-
 /// A queue with its links, freed together.
 private final class TestQueue {
   let links: FairLinks
@@ -210,7 +204,7 @@ private final class TestQueue {
 
   @Test("against the queue written down simply: members come, are served, put back, evicted and leave anywhere")
   func model() throws {
-    let seed = freshSeed("model")
+    let seed = freshSeed("FairQueueTests.model")
     var random = RandomSource(seed: seed)
     for _ in 0..<40 {
       let weights = (0..<(1 + Int(random.next(below: 12)))).map { _ in Double(1 + random.next(below: 8)) / 2 }

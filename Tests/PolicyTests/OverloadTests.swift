@@ -5,14 +5,6 @@ import Base
 import Policy
 import Testing
 
-private let millisecond: UInt64 = 1_000_000
-private let second: UInt64 = 1_000_000_000
-
-private func freshSeed(_ test: String) -> UInt64 {
-  let seed = UInt64.random(in: 0 ... .max)
-  print("OverloadTests.\(test) seed \(seed)")
-  return seed
-}
 
 @Suite struct LoopLagTests {
   /// Turns of one length with a pause after each, for a while; the lag at the end.
@@ -157,7 +149,7 @@ private func freshSeed(_ test: String) -> UInt64 {
 
   @Test("a noisy measure does not make it flap", arguments: [0.3, 0.6, 0.8, 0.9, 1.0, 1.2])
   func noise(mean: Double) {
-    let seed = freshSeed("noise")
+    let seed = freshSeed("OverloadTests.noise")
     var random = RandomSource(seed: seed)
     var test = self
     let seconds = 600
@@ -174,7 +166,7 @@ private func freshSeed(_ test: String) -> UInt64 {
 
   @Test("a load that shedding cures is held near the mark, without flapping")
   func closedLoop() {
-    let seed = freshSeed("closedLoop")
+    let seed = freshSeed("OverloadTests.closedLoop")
     var random = RandomSource(seed: seed)
     var test = self
     // Twice as much comes as can be done; what is over it piles up in a queue that makes the lag.
@@ -252,7 +244,7 @@ private func freshSeed(_ test: String) -> UInt64 {
 
   @Test("what is let through is what was asked for: the part of all that severity leaves")
   func total() {
-    let seed = freshSeed("total")
+    let seed = freshSeed("OverloadTests.total")
     var random = RandomSource(seed: seed)
     for _ in 0..<50 {
       let count = 1 + Int(random.next(below: 20))
@@ -268,7 +260,7 @@ private func freshSeed(_ test: String) -> UInt64 {
 
   @Test("about as many are refused as the plan says")
   func draws() {
-    let seed = freshSeed("draws")
+    let seed = freshSeed("OverloadTests.draws")
     var random = RandomSource(seed: seed)
     let plan = SheddingPlan(weights: FairWeights([1]))
     defer { plan.destroy() }

@@ -6,8 +6,7 @@ import Policy
 import Synchronization
 import Testing
 
-private let second: UInt64 = 1_000_000_000
-private let start = MonotonicInstant(nanoseconds: 5_000 * second)
+private let epoch = MonotonicInstant(nanoseconds: 5_000 * second)
 
 private func wait(_ decision: RateDecision) -> UInt64? {
   if case .refused(let wait) = decision { wait } else { nil }
@@ -18,16 +17,16 @@ private func wait(_ decision: RateDecision) -> UInt64? {
   func burst() {
     let limit = RateLimit(count: 10, periodNanoseconds: second, burst: 3)
     let cell = RateCell()
-    for _ in 0..<3 { #expect(cell.take(limit, now: start) == .admitted) }
-    let told = wait(cell.take(limit, now: start))
+    for _ in 0..<3 { #expect(cell.take(limit, now: epoch) == .admitted) }
+    let told = wait(cell.take(limit, now: epoch))
     #expect(told == second / 10)
-    let early = start.advanced(byNanoseconds: (told ?? 0) - 1)
+    let early = epoch.advanced(byNanoseconds: (told ?? 0) - 1)
     #expect(wait(cell.take(limit, now: early)) == 1)
-    let due = start.advanced(byNanoseconds: told ?? 0)
+    let due = epoch.advanced(byNanoseconds: told ?? 0)
     #expect(cell.take(limit, now: due) == .admitted)
     #expect(wait(cell.take(limit, now: due)) == second / 10)
     // After a rest of any length it is a burst again, and no more.
-    let rested = start.advanced(byNanoseconds: 3_600 * second)
+    let rested = epoch.advanced(byNanoseconds: 3_600 * second)
     #expect((0..<10).filter { _ in cell.take(limit, now: rested) == .admitted }.count == 3)
   }
 
@@ -43,15 +42,15 @@ private func wait(_ decision: RateDecision) -> UInt64? {
     var random = RandomSource(seed: seed)
     let limit = RateLimit(count: count, periodNanoseconds: period, burst: burst)
     let cell = RateCell()
-    var now = start
+    var now = epoch
     var admitted: UInt64 = 0
     for _ in 0..<20_000 {
       if cell.take(limit, now: now) == .admitted { admitted += 1 }
       now = now.advanced(byNanoseconds: UInt64(random.next(below: UInt32(clamping: period / count / 4))))
-      let elapsed = Double(now.nanoseconds(since: start))
+      let elapsed = Double(now.nanoseconds(since: epoch))
       #expect(Double(admitted) <= Double(burst) + elapsed * Double(count) / Double(period) + 1)
     }
-    let elapsed = Double(now.nanoseconds(since: start))
+    let elapsed = Double(now.nanoseconds(since: epoch))
     let due = Double(burst) + elapsed * Double(count) / Double(period)
     // Who asks eight times as often as may pass comes late by an eighth at most.
     #expect(Double(admitted) > due * 0.86 - 2)
@@ -62,18 +61,18 @@ private func wait(_ decision: RateDecision) -> UInt64? {
     let limit = RateLimit(count: 1, periodNanoseconds: second, burst: 2)
     let cell = RateCell()
     for _ in 0..<100 {
-      #expect(cell.take(limit, now: start) == .admitted)
+      #expect(cell.take(limit, now: epoch) == .admitted)
       cell.giveBack(limit)
     }
-    #expect((0..<10).filter { _ in cell.take(limit, now: start) == .admitted }.count == 2)
+    #expect((0..<10).filter { _ in cell.take(limit, now: epoch) == .admitted }.count == 2)
   }
 
   @Test("threads whose clocks differ share one limit")
   func skew() {
     let limit = RateLimit(count: 1, periodNanoseconds: second, burst: 5)
     let cell = RateCell()
-    let behind = MonotonicInstant(nanoseconds: start.nanoseconds - 3 * second / 10)
-    let admitted = (0..<20).filter { cell.take(limit, now: $0.isMultiple(of: 2) ? start : behind) == .admitted }
+    let behind = MonotonicInstant(nanoseconds: epoch.nanoseconds - 3 * second / 10)
+    let admitted = (0..<20).filter { cell.take(limit, now: $0.isMultiple(of: 2) ? epoch : behind) == .admitted }
     #expect(admitted.count == 5)
   }
 
@@ -110,8 +109,8 @@ private func wait(_ decision: RateDecision) -> UInt64? {
     // One that rested for half of the circle, or nearly all of it.
     for rest in [circle / 2, circle - 120 * second] {
       let cell = RateCell()
-      #expect(cell.take(limit, now: start) == .admitted)
-      #expect(cell.take(limit, now: start.advanced(byNanoseconds: rest)) == .admitted)
+      #expect(cell.take(limit, now: epoch) == .admitted)
+      #expect(cell.take(limit, now: epoch.advanced(byNanoseconds: rest)) == .admitted)
     }
   }
 
@@ -131,7 +130,7 @@ private func wait(_ decision: RateDecision) -> UInt64? {
       for _ in 0..<8 {
         group.addTask {
           var mine = 0
-          for _ in 0..<20_000 where cell.cell.take(limit, now: start) == .admitted { mine += 1 }
+          for _ in 0..<20_000 where cell.cell.take(limit, now: epoch) == .admitted { mine += 1 }
           cell.admitted.wrappingAdd(mine, ordering: .relaxed)
         }
       }
