@@ -186,7 +186,11 @@ public struct EndpointReport: JSONReport, Equatable {
   public var address: String
   /// `live`, `probing`, `ejected`, `draining`: the words of the balancer.
   public var state: String
+  /// Nil for an endpoint that says none.
+  public var zone: String?
   public var weight: Double
+  /// What its share follows now: less than its weight while it is in its slow start.
+  public var effectiveWeight: Double
   public var inFlight: Int
   public var connections: Int
   /// The moving average the balancer works with.
@@ -195,13 +199,16 @@ public struct EndpointReport: JSONReport, Equatable {
   public var failures: UInt64
 
   public init(
-    service: String, address: String, state: String, weight: Double = 1, inFlight: Int = 0, connections: Int = 0,
-    latencyNanoseconds: UInt64 = 0, requests: UInt64 = 0, failures: UInt64 = 0
+    service: String, address: String, state: String, zone: String? = nil, weight: Double = 1,
+    effectiveWeight: Double? = nil, inFlight: Int = 0, connections: Int = 0, latencyNanoseconds: UInt64 = 0,
+    requests: UInt64 = 0, failures: UInt64 = 0
   ) {
     self.service = service
     self.address = address
     self.state = state
+    self.zone = zone
     self.weight = weight
+    self.effectiveWeight = effectiveWeight ?? weight
     self.inFlight = inFlight
     self.connections = connections
     self.latencyNanoseconds = latencyNanoseconds
@@ -213,7 +220,9 @@ public struct EndpointReport: JSONReport, Equatable {
     json.member("service", service)
     json.member("address", address)
     json.member("state", state)
+    if let zone { json.member("zone", zone) }
     json.member("weight", weight)
+    json.member("effectiveWeight", effectiveWeight)
     json.member("inFlight", inFlight)
     json.member("connections", connections)
     json.member("latencyMilliseconds", milliseconds(latencyNanoseconds))

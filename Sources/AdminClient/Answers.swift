@@ -63,7 +63,9 @@ struct EndpointsAnswer: Decodable {
     var service: String
     var address: String
     var state: String
+    var zone: String?
     var weight: Double
+    var effectiveWeight: Double?
     var inFlight: Int
     var connections: Int
     var latencyMilliseconds: Double

@@ -66,17 +66,24 @@ extension CommandLineTool {
     let target = "/endpoints" + (invocation.operands.first.map { "?service=\(percentEncoded($0))" } ?? "")
     if invocation.isJSON { return try pass(daemon, target) }
     var table = Table([
-      ("SERVICE", .left), ("ENDPOINT", .left), ("STATE", .left), ("WEIGHT", .right), ("INFLIGHT", .right),
-      ("CONNECTIONS", .right), ("LATENCY", .right), ("REQUESTS", .right), ("FAILURES", .right),
+      ("SERVICE", .left), ("ENDPOINT", .left), ("STATE", .left), ("ZONE", .left), ("WEIGHT", .right),
+      ("INFLIGHT", .right), ("CONNECTIONS", .right), ("LATENCY", .right), ("REQUESTS", .right), ("FAILURES", .right),
     ])
     for one in try daemon.decoded(EndpointsAnswer.self, target).endpoints {
       table.add([
-        one.service, one.address, one.state, Display.fixed(one.weight, 2), "\(one.inFlight)", "\(one.connections)",
+        one.service, one.address, one.state, one.zone ?? "-", weight(of: one), "\(one.inFlight)", "\(one.connections)",
         one.requests == 0 ? "-" : "\(Display.fixed(one.latencyMilliseconds, 2))ms", "\(one.requests)",
         "\(one.failures)",
       ])
     }
     console.output(table.text)
+  }
+
+  /// Its weight, and before it as much of it as counts while the endpoint is in its slow start.
+  private func weight(of endpoint: EndpointsAnswer.Endpoint) -> String {
+    let weight = Display.fixed(endpoint.weight, 2)
+    guard let effective = endpoint.effectiveWeight, effective < endpoint.weight else { return weight }
+    return "\(Display.fixed(effective, 2))/\(weight)"
   }
 
   func services(_ invocation: Invocation, _ daemon: AdminConnection) throws(AdminClientError) {

@@ -73,6 +73,8 @@ struct Exchange {
   var pinned: UInt32 = noSlot
   /// The endpoint whose attempt failed last: the next attempt avoids it.
   var failedEndpoint: UInt32 = noSlot
+  /// What its endpoint is chosen by, where the service goes by a key.
+  var hashKey = HashKey.none
   var attempts: UInt8 = 0
   /// 1xx heads passed on.
   var interimCount: UInt8 = 0
@@ -139,7 +141,11 @@ extension Shard {
     exchange.pointee.phase = .dispatching
     if let error = bind(exchange, downstream, resolution) {
       fail(exchange, error)
-    } else if writeRequestHead(exchange, bytes) {
+      return
+    }
+    let selector = services.service(exchange.pointee.service).pointee.hash
+    exchange.pointee.hashKey = selector.key(of: requestHead.pointee, in: bytes, from: downstream.pointee.peer)
+    if writeRequestHead(exchange, bytes) {
       extendDeadline(exchange)
       dispatch(exchange)
     } else {
@@ -194,7 +200,7 @@ extension Shard {
     let service = services.service(exchange.pointee.service)
     let endpoint =
       exchange.pointee.pinned == noSlot
-      ? pickEndpoint(service, avoiding: exchange.pointee.failedEndpoint) : Int32(exchange.pointee.pinned)
+      ? pickEndpoint(exchange, service) : Int32(exchange.pointee.pinned)
     guard endpoint >= 0 else {
       fail(exchange, .noEndpoint)
       return

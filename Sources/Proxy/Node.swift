@@ -72,6 +72,7 @@ public final class Node: @unchecked Sendable {
     let directory = ServiceDirectory(
       metrics: metrics, shardCount: shardCount, listeners: configuration.listeners.map(\.name), logNames: names
     ) { shared.broadcast($0) }
+    directory.zone = configuration.node.zone
     directory.setStatic(configuration, captures: snapshot.captures) { shared.broadcast(.original($0)) }
     var opening = ListenerOpening(configuration.listeners, shards: shards, passed: passed, keeper: keeper)
     try opening.run()
@@ -156,6 +157,7 @@ public final class Node: @unchecked Sendable {
   public func publish(_ configuration: Configuration) {
     let next = Snapshot(configuration, generation: snapshot.generation &+ 1)
     let former = Set(snapshot.configuration.staticServiceNames)
+    directory.zone = configuration.node.zone
     directory.setStatic(configuration, captures: next.captures)
     binder.delegation = Delegation(entries: configuration.delegations.map(\.entry))
     snapshot = next
@@ -249,6 +251,8 @@ public struct EndpointSummary: Sendable {
   /// The service's.
   public let number: UInt32
   public let endpoint: Endpoint
+  /// Its weight, or as much of it as its slow start allows.
+  public let effectiveWeight: Double
   public let inFlight: Int
   public let connections: Int
   public let successes: UInt64
@@ -284,11 +288,13 @@ extension Node {
 
   /// Every endpoint's counters now, in the order of the services and their endpoints.
   public func endpointSummaries() -> [EndpointSummary] {
-    directory.all.flatMap { entry in
+    let now = MonotonicInstant.now()
+    return directory.all.flatMap { entry in
       entry.endpoints.map { endpoint in
         let labels = [entry.service.name, endpoint.address.description]
         return EndpointSummary(
           service: entry.service.name, number: entry.service.number, endpoint: endpoint,
+          effectiveWeight: entry.effectiveWeight(of: endpoint, now: now),
           inFlight: gauge(metrics.endpointInFlight.family, labels),
           connections: gauge(metrics.endpointConnections.family, labels),
           successes: counter(metrics.endpointAttempts.family, labels + ["success"]),

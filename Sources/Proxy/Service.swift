@@ -81,13 +81,18 @@ final class SharedEndpoint: @unchecked Sendable {
   let endpoint: Endpoint
   /// Stable in memory while connects are in flight.
   let address: UnsafeMutablePointer<EndpointSocketAddress>
+  /// When it came to a service that had others, for slow start; 0 for one that was there from the beginning.
+  let addedAt: MonotonicInstant
   /// By shard.
   let cells: [EndpointCells]
+  /// Whether it is on this host. The control thread's own; the kernel is asked once.
+  private(set) lazy var isLocal = endpoint.address.isLocal || address.pointee.isLocal
   /// Its slot on each shard, `noSlot` where it has none. Each is its shard's own.
   private let slots: UnsafeMutablePointer<UInt32>
 
-  init(_ endpoint: Endpoint, cells: [EndpointCells]) {
+  init(_ endpoint: Endpoint, addedAt: MonotonicInstant, cells: [EndpointCells]) {
     self.endpoint = endpoint
+    self.addedAt = addedAt
     self.cells = cells
     address = .allocate(capacity: 1)
     address.initialize(to: EndpointSocketAddress(endpoint.address))
@@ -108,11 +113,7 @@ final class SharedEndpoint: @unchecked Sendable {
 struct ServiceUpdate: Sendable {
   let service: Service
   let policy: ServicePolicy
-  let endpoints: [Member]
-
-  /// One endpoint and its share of the load.
-  struct Member: Sendable {
-    let shared: SharedEndpoint
-    let weight: Double
-  }
+  let endpoints: [SharedEndpoint]
+  /// The balancer's tables, for these endpoints in this order.
+  let plan: BalancerPlan
 }

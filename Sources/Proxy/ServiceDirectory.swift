@@ -13,9 +13,17 @@ final class ServiceDirectory {
   struct Entry {
     let service: Service
     fileprivate(set) var policy: ServicePolicy
+    /// The node's.
+    fileprivate var zone: String?
     /// In discovery's order.
     fileprivate(set) var endpoints: [Endpoint]
     fileprivate var members: [SocketAddress: SharedEndpoint]
+
+    /// The weight of one of its endpoints, or as much of it as its slow start allows.
+    func effectiveWeight(of endpoint: Endpoint, now: MonotonicInstant) -> Double {
+      guard !policy.balancer.kind.isByKey, let shared = members[endpoint.address] else { return endpoint.weight }
+      return endpoint.weight * policy.balancer.settings.slowStart.factor(addedAt: shared.addedAt, now: now)
+    }
   }
 
   private var byName: [String: Entry] = [:]
@@ -29,6 +37,8 @@ final class ServiceDirectory {
   private let listeners: [String]
   private let logNames: NameTable
   private let send: (ShardMessage) -> Void
+  /// Where the node stands: what services are told with their next change.
+  var zone: String?
 
   /// - Parameters:
   ///   - listeners: the listeners' names, for labels.
@@ -66,8 +76,11 @@ final class ServiceDirectory {
   @discardableResult
   func set(_ boundName: String, label: String, policy: ServicePolicy, endpoints: [Endpoint]) -> ServiceNumber? {
     if var entry = byName[boundName] {
-      guard entry.policy != policy || entry.endpoints != endpoints else { return entry.service.number }
+      guard entry.policy != policy || entry.endpoints != endpoints || entry.zone != zone else {
+        return entry.service.number
+      }
       entry.policy = policy
+      entry.zone = zone
       setEndpoints(of: &entry, endpoints)
       byName[boundName] = entry
       tell(entry)
@@ -78,7 +91,7 @@ final class ServiceDirectory {
     let service = Service(
       number: number, boundName: boundName, name: name, logName: logNames.number(of: name),
       cells: (0..<shardCount).map { metrics.serviceCells(shard: $0, service: name, listeners: listeners) })
-    var entry = Entry(service: service, policy: policy, endpoints: [], members: [:])
+    var entry = Entry(service: service, policy: policy, zone: zone, endpoints: [], members: [:])
     setEndpoints(of: &entry, endpoints)
     byName[boundName] = entry
     names[Int(number)] = boundName
@@ -98,14 +111,26 @@ final class ServiceDirectory {
   }
 
   private func tell(_ entry: Entry) {
-    let members = entry.endpoints.compactMap { endpoint in
-      entry.members[endpoint.address].map { ServiceUpdate.Member(shared: $0, weight: endpoint.weight) }
+    let shared = entry.endpoints.compactMap { entry.members[$0.address] }
+    let prefersNear = entry.policy.balancer.prefer != .none
+    let members = zip(entry.endpoints, shared).map { endpoint, shared in
+      BalancerMember(
+        weight: endpoint.weight, locality: prefersNear ? locality(of: endpoint, shared) : .other,
+        identity: endpoint.identity, addedAt: shared.addedAt)
     }
-    send(.service(ServiceUpdate(service: entry.service, policy: entry.policy, endpoints: members)))
+    let plan = BalancerPlan(members, settings: entry.policy.balancer.settings)
+    send(.service(ServiceUpdate(service: entry.service, policy: entry.policy, endpoints: shared, plan: plan)))
+  }
+
+  private func locality(of endpoint: Endpoint, _ shared: SharedEndpoint) -> Locality {
+    if shared.isLocal { return .host }
+    return zone != nil && endpoint.zone == zone ? .zone : .other
   }
 
   private func setEndpoints(of entry: inout Entry, _ endpoints: [Endpoint]) {
     let name = entry.service.name
+    // What is there from the beginning has nobody to leave its share to meanwhile.
+    let addedAt = entry.members.isEmpty ? MonotonicInstant(nanoseconds: 0) : .now()
     var members: [SocketAddress: SharedEndpoint] = [:]
     members.reserveCapacity(endpoints.count)
     for endpoint in endpoints {
@@ -114,7 +139,7 @@ final class ServiceDirectory {
       } else {
         let text = endpoint.address.description
         members[endpoint.address] = SharedEndpoint(
-          endpoint,
+          endpoint, addedAt: addedAt,
           cells: (0..<shardCount).map { metrics.endpointCells(shard: $0, service: name, endpoint: text) })
         metrics.common.endpointState.cell(shard: metrics.registry.controlShard, labels: [name, text, "live"]).set(1)
       }

@@ -154,7 +154,7 @@ final class Shard {
 
   /// A service has changed: idle connections to endpoints that are gone are closed, and whoever waits for one tries again.
   private func take(_ update: ServiceUpdate) {
-    let draining = services.apply(update, now: state.pointee.now)
+    let draining = services.apply(update, now: state.pointee.now, random: &state.pointee.random)
     let service = services.service(update.service.number)
     for slot in draining {
       while service.pointee.endpoints[Int(slot)].idleHead != noSlot {

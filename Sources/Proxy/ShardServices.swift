@@ -19,7 +19,6 @@ struct ShardPolicy {
   let connectionLimit: Int
   let pendingLimit: Int
   let requestLimit: Int
-  let metric: LoadMetric
 
   init(_ policy: ServicePolicy) {
     connectTimeoutNanoseconds = policy.timeouts.connect.wholeNanoseconds
@@ -31,11 +30,6 @@ struct ShardPolicy {
     connectionLimit = policy.limits.connections
     pendingLimit = policy.limits.pending
     requestLimit = policy.limits.requests
-    switch policy.balancer.load {
-    case .ewma:
-      metric = .ewma(PeakEWMA(decayNanoseconds: policy.balancer.decay.wholeNanoseconds))
-    case .inFlight: metric = .inFlight
-    }
   }
 }
 
@@ -77,8 +71,11 @@ struct ShardService {
   var capacity: Int
   var endpoints: UnsafeMutablePointer<ShardEndpoint>
   var loads: UnsafeMutablePointer<EndpointLoad>
-  /// Where weights differ.
-  var weights: WeightTable?
+  /// Nil where no endpoint was ever known, and for `(original)`.
+  var balancer: UnsafeMutablePointer<Balancer>?
+  var hash: HashSelector
+  /// As the metrics say.
+  var isPanicking = false
   var ewma: PeakEWMA
   /// Idle connections to all its endpoints.
   var idleCount: UInt32 = 0
@@ -136,25 +133,23 @@ final class ShardServices {
   /// Takes over what the control thread says of a service. Linear in its endpoints.
   ///
   /// - Returns: slots that drain from now on: their idle connections are to be closed.
-  func apply(_ update: ServiceUpdate, now: MonotonicInstant) -> [UInt32] {
+  func apply(_ update: ServiceUpdate, now: MonotonicInstant, random: inout RandomSource) -> [UInt32] {
     let number = update.service.number
     precondition(number < ServiceDirectory.capacity, "a number the directory does not give")
     let service = table[Int(number)] ?? add(update.service, update.policy, endpointCount: update.endpoints.count)
     service.pointee.policy = ShardPolicy(update.policy)
     service.pointee.ewma = PeakEWMA(decayNanoseconds: update.policy.balancer.decay.wholeNanoseconds)
+    service.pointee.hash.deallocate()
+    service.pointee.hash = HashSelector(update.policy.balancer)
     service.pointee.updates &+= 1
     var free = 0
-    var weights = [Float](repeating: 0, count: service.pointee.endpointCount)
-    weights.reserveCapacity(update.endpoints.count)
-    for member in update.endpoints {
-      var slot = Int(member.shared.slot(on: shard))
-      if slot == Int(noSlot) {
-        slot = takeSlot(service, &free, member.shared, now: now)
-        if slot == weights.count { weights.append(0) }
-      }
-      service.pointee.endpoints[slot].seen = service.pointee.updates
-      service.pointee.endpoints[slot].state = .live
-      weights[slot] = Float(member.weight)
+    var slots: [UInt32] = []
+    slots.reserveCapacity(update.endpoints.count)
+    for shared in update.endpoints {
+      var slot = shared.slot(on: shard)
+      if slot == noSlot { slot = takeSlot(service, &free, shared, now: now) }
+      service.pointee.endpoints[Int(slot)].seen = service.pointee.updates
+      slots.append(slot)
     }
     service.pointee.liveCount = update.endpoints.count
     var draining: [UInt32] = []
@@ -163,10 +158,15 @@ final class ShardServices {
       && service.pointee.endpoints[slot].state == .live
     {
       service.pointee.endpoints[slot].state = .draining
+      service.pointee.loads[slot].flags.insert(.draining)
       draining.append(UInt32(slot))
     }
     if !draining.isEmpty { sweepLater(service) }
-    reweigh(service, weights)
+    let balancer = service.pointee.balancer ?? .allocate(capacity: 1)
+    if service.pointee.balancer != nil { balancer.deinitialize(count: 1) }
+    balancer.initialize(
+      to: Balancer(update.plan, slots: slots, loads: service.pointee.loads, epoch: nil, random: &random))
+    service.pointee.balancer = balancer
     return draining
   }
 
@@ -188,6 +188,7 @@ final class ShardServices {
         identity: .passRetained(definition), number: definition.number, policy: ShardPolicy(policy),
         shared: definition.shared, authority: definition.authority, capacity: capacity,
         endpoints: .allocate(capacity: capacity), loads: .allocate(capacity: capacity),
+        hash: HashSelector(policy.balancer),
         ewma: PeakEWMA(decayNanoseconds: policy.balancer.decay.wholeNanoseconds), logName: definition.logName,
         cells: definition.cells[shard]))
     table[Int(definition.number)] = service
@@ -198,7 +199,7 @@ final class ShardServices {
   /// A free slot, or a new one at the end, for an endpoint this shard does not know.
   private func takeSlot(
     _ service: UnsafeMutablePointer<ShardService>, _ free: inout Int, _ shared: SharedEndpoint, now: MonotonicInstant
-  ) -> Int {
+  ) -> UInt32 {
     let count = service.pointee.endpointCount
     while free < count, service.pointee.endpoints[free].state != .free { free += 1 }
     let slot = free
@@ -210,7 +211,7 @@ final class ShardServices {
       to: ShardEndpoint(address: shared.address, cells: shared.cells[shard], shared: .passRetained(shared)))
     (service.pointee.loads + slot).initialize(to: EndpointLoad(now: now))
     shared.setSlot(UInt32(slot), on: shard)
-    return slot
+    return UInt32(slot)
   }
 
   private func grow(_ service: UnsafeMutablePointer<ShardService>) {
@@ -222,19 +223,6 @@ final class ShardServices {
     service.pointee.endpoints.deallocate()
     service.pointee.loads.deallocate()
     (service.pointee.endpoints, service.pointee.loads, service.pointee.capacity) = (endpoints, loads, capacity)
-  }
-
-  /// Weights by slot, 0 for those that take no requests.
-  private func reweigh(_ service: UnsafeMutablePointer<ShardService>, _ weights: [Float]) {
-    service.pointee.weights?.destroy()
-    service.pointee.weights = WeightTable(weights: weights)
-    let total = weights.reduce(0) { $0 + Double($1) }
-    for slot in weights.indices {
-      let isLive = service.pointee.endpoints[slot].state == .live
-      let share = total > 0 ? Double(weights[slot]) * Double(service.pointee.liveCount) / total : 0
-      service.pointee.loads[slot].inverseWeight = share > 0 ? Float(1 / share) : 1
-      service.pointee.loads[slot].flags = isLive ? [] : .draining
-    }
   }
 
   // MARK: Draining
@@ -292,7 +280,10 @@ final class ShardServices {
     }
     service.pointee.endpoints.deallocate()
     service.pointee.loads.deallocate()
-    service.pointee.weights?.destroy()
+    service.pointee.balancer?.deinitialize(count: 1)
+    service.pointee.balancer?.deallocate()
+    service.pointee.hash.deallocate()
+    service.pointee.cells.panic.set(0)
     let identity = service.pointee.identity
     service.deinitialize(count: 1)
     service.deallocate()

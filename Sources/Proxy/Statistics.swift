@@ -29,6 +29,7 @@ final class NodeMetrics: Sendable {
   let captured: CounterFamily
   let originalDestinations: GaugeFamily
   let sourcesNotKept: CounterFamily
+  let balancerPanic: GaugeFamily
 
   init(registry: Registry) {
     self.registry = registry
@@ -76,6 +77,10 @@ final class NodeMetrics: Sendable {
       labels: ["listener", "protocol"])
     originalDestinations = registry.gauge(
       "fairlead_original_destinations", help: "Addresses that captured clients connect to and that have a slot.")
+    balancerPanic = registry.gauge(
+      "fairlead_balancer_panic",
+      help: "1 while so few endpoints of a service are healthy that health is not believed and all are used.",
+      labels: ["service"], merge: .maximum)
     sourcesNotKept = registry.counter(
       "fairlead_sources_not_kept_total", help: "Upstream connections that could not be made from the client's address.")
   }
@@ -119,6 +124,8 @@ struct ServiceCells {
   let unreachableRetries: CounterCell
   let closedRetries: CounterCell
   let exhaustedRetries: CounterCell
+  /// 1 while this shard uses all endpoints, however few are healthy.
+  let panic: GaugeCell
   private let streams: UnsafeMutablePointer<CounterCell>
   private let streamBytesIn: CounterCell
   private let streamBytesOut: CounterCell
@@ -147,6 +154,7 @@ struct ServiceCells {
     unreachableRetries = metrics.common.retries.cell(shard: shard, labels: [service, "unreachable"])
     closedRetries = metrics.common.retries.cell(shard: shard, labels: [service, "closed"])
     exhaustedRetries = metrics.common.retryBudgetExhausted.cell(shard: shard, labels: [service])
+    panic = metrics.balancerPanic.cell(shard: shard, labels: [service])
   }
 
   func deallocate() {

@@ -49,7 +49,9 @@ extension Shard {
     if let error = bindStream(exchange, downstream, resolution) {
       fail(exchange, error)
     } else {
-      statistics.countStream(services.service(exchange.pointee.service), exchange)
+      let service = services.service(exchange.pointee.service)
+      exchange.pointee.hashKey = service.pointee.hash.key(of: downstream.pointee.peer)
+      statistics.countStream(service, exchange)
       extendDeadline(exchange)
       dispatch(exchange)
     }

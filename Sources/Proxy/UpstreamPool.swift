@@ -20,17 +20,7 @@ enum Acquisition {
 }
 
 extension Shard {
-  // MARK: Balancing
-
-  /// The endpoint for the next attempt; negative when the service has none.
-  func pickEndpoint(_ service: UnsafeMutablePointer<ShardService>, avoiding failed: UInt32) -> Int32 {
-    if service.pointee.liveCount == 0 { return -1 }
-    return PowerOfTwoChoices.pick(
-      UnsafeMutableBufferPointer(start: service.pointee.loads, count: service.pointee.endpointCount),
-      table: service.pointee.weights, metric: service.pointee.policy.metric,
-      exclude: failed == noSlot ? -1 : Int32(bitPattern: failed), random: &state.pointee.random,
-      now: state.pointee.now)
-  }
+  // MARK: Loads
 
   func startLoad(_ exchange: ExchangePointer) {
     guard exchange.pointee.flags.isDisjoint(with: .loaded) else { return }

@@ -114,7 +114,8 @@ final class Administration: NodeAdministration, @unchecked Sendable {
           let heard = costs[EndpointKey(service: summary.number, address: summary.endpoint.address)] ?? []
           return EndpointReport(
             service: summary.service, address: summary.endpoint.address.description, state: "live",
-            weight: summary.endpoint.weight, inFlight: summary.inFlight, connections: summary.connections,
+            zone: summary.endpoint.zone, weight: summary.endpoint.weight, effectiveWeight: summary.effectiveWeight,
+            inFlight: summary.inFlight, connections: summary.connections,
             latencyNanoseconds: heard.isEmpty ? 0 : UInt64(heard.reduce(0, +) / Double(heard.count)),
             requests: summary.successes &+ summary.failures, failures: summary.failures)
         })

@@ -158,14 +158,16 @@ import class TestSupport.TemporaryDirectory
         EndpointReport(
           service: "/svc/a b", address: "127.0.0.1:9001", state: "live", weight: 1, inFlight: 2, connections: 3,
           latencyNanoseconds: 1_234_567, requests: 100, failures: 1),
-        EndpointReport(service: "/svc/web", address: "127.0.0.1:9002", state: "ejected", weight: 2.5),
+        EndpointReport(
+          service: "/svc/web", address: "127.0.0.1:9002", state: "ejected", zone: "eu-1a", weight: 2.5,
+          effectiveWeight: 0.25),
       ]
     }
     #expect(
       Run(server, ["endpoints"]).output == """
-        SERVICE   ENDPOINT        STATE    WEIGHT  INFLIGHT  CONNECTIONS  LATENCY  REQUESTS  FAILURES
-        /svc/a b  127.0.0.1:9001  live       1.00         2            3   1.24ms       100         1
-        /svc/web  127.0.0.1:9002  ejected    2.50         0            0        -         0         0
+        SERVICE   ENDPOINT        STATE    ZONE      WEIGHT  INFLIGHT  CONNECTIONS  LATENCY  REQUESTS  FAILURES
+        /svc/a b  127.0.0.1:9001  live     -           1.00         2            3   1.24ms       100         1
+        /svc/web  127.0.0.1:9002  ejected  eu-1a  0.25/2.50         0            0        -         0         0
 
         """)
     #expect(Run(server, ["endpoints", "/svc/a b"]).output.split(separator: "\n").count == 2)

@@ -14,6 +14,7 @@ struct BalancerTests {
     #expect(balancer.kind == .p2c && balancer.load == .ewma && balancer.decay == .seconds(10))
     #expect(balancer.hash == .source && balancer.tableSize == nil && balancer.slowStart == .zero)
     #expect(balancer.prefer == .none && balancer.spillOver == 70 && balancer.panic == 50)
+    if case .ewma = balancer.settings.metric {} else { Issue.record("ewma is the default") }
     #expect(balancer.settings.spillOver == 0.7 && balancer.settings.panic == 0.5)
     #expect(configuration.node.zone == nil)
   }
@@ -38,6 +39,7 @@ struct BalancerTests {
     let configuration = try good(Self.full)
     #expect(configuration.node.zone == "eu-1a")
     let other = configuration.policy(forServiceName: "/svc/other").balancer
+    if case .inFlight = other.settings.metric {} else { Issue.record("in-flight was asked for") }
     #expect(other.kind == .leastLoaded && other.load == .inFlight && other.slowStart == .seconds(30))
     #expect(other.prefer == .node && other.spillOver == 80 && other.panic == 0)
     let web = configuration.policy(forServiceName: "/svc/web").balancer

@@ -12,6 +12,7 @@ import Testing
 private final class OneShard {
   private(set) var directory: ServiceDirectory
   let services: ShardServices
+  var random = RandomSource(seed: 11)
   var drained: [UInt32] = []
   var removed: [ServiceNumber] = []
 
@@ -32,7 +33,7 @@ private final class OneShard {
 
   private func take(_ message: ShardMessage) {
     switch message {
-    case .service(let update): drained = services.apply(update, now: .now())
+    case .service(let update): drained = services.apply(update, now: .now(), random: &random)
     case .serviceRemoved(let number):
       removed.append(number)
       _ = services.leave(number)
@@ -46,6 +47,12 @@ private final class OneShard {
         ? try endpoint(port) : try Endpoint(parsing: "127.0.0.1:\(port) * \(weights[place])")
     }
     return try #require(directory.set("/#/file/\(name)", label: name, policy: ServicePolicy(), endpoints: endpoints))
+  }
+
+  func pick(_ number: ServiceNumber, _ key: HashKey = .none) throws -> Int {
+    let service = services.service(number)
+    let balancer = try #require(service.pointee.balancer)
+    return Int(balancer.pointee.pick(service.pointee.loads, key: key, random: &random, now: .now()))
   }
 
   /// The ports of the slots, 0 for those that are free.
@@ -106,18 +113,60 @@ struct ShardServicesTests {
     let shard = try OneShard()
     let web = try shard.set("web", [1001, 1002, 1003])
     _ = try shard.set("web", [1002, 1003], weights: [3, 1])
-    let service = shard.services.service(web)
-    var random = RandomSource(seed: 11)
     var counts = [0, 0, 0]
-    for _ in 0..<10_000 {
-      let slot = PowerOfTwoChoices.pick(
-        UnsafeMutableBufferPointer(start: service.pointee.loads, count: service.pointee.endpointCount),
-        table: service.pointee.weights, metric: .inFlight, exclude: -1, random: &random, now: .now())
-      counts[Int(slot)] += 1
-    }
+    for _ in 0..<10_000 { counts[try shard.pick(web)] += 1 }
     #expect(counts[0] == 0)
     // 9,375 of 10,000 draws of two have the heavier one, which wins a tie only when drawn first: 3 to 1 in all.
     #expect(abs(counts[1] - 7_500) < 250, "\(counts)")
+  }
+
+  @Test("endpoints are picked by key, by zone and by age as the policy says, and by a changed policy from then on")
+  func policies() throws {
+    let shard = try OneShard()
+    shard.directory.zone = "a"
+    var policy = ServicePolicy()
+    func set(_ texts: [String]) throws -> ServiceNumber {
+      let endpoints = try texts.map { try Endpoint(parsing: $0) }
+      return try #require(shard.directory.set("/#/file/web", label: "web", policy: policy, endpoints: endpoints))
+    }
+    func used(_ web: ServiceNumber) throws -> Set<Int> { Set(try (0..<200).map { _ in try shard.pick(web) }) }
+
+    // 203.0.113.0/24 is nobody's: not this host's, either.
+    let texts = ["203.0.113.1:80 @ b", "203.0.113.2:80 @ a", "203.0.113.3:80", "127.0.0.1:80 @ b"]
+    var web = try set(texts)
+    #expect(try used(web) == [0, 1, 2, 3])
+    policy.balancer.prefer = .zone
+    web = try set(texts)
+    #expect(try used(web) == [1, 3])
+    policy.balancer.prefer = .node
+    web = try set(texts)
+    #expect(try used(web) == [3])
+    shard.directory.zone = "b"
+    policy.balancer.prefer = .zone
+    web = try set(texts)
+    #expect(try used(web) == [0, 3])
+
+    policy = ServicePolicy()
+    policy.balancer.kind = .maglev
+    web = try set(texts)
+    for number in 0..<50 {
+      let key = HashKey(high: 0, low: UInt64(number))
+      #expect(Set(try (0..<10).map { _ in try shard.pick(web, key) }).count == 1)
+    }
+
+    policy = ServicePolicy()
+    policy.balancer.kind = .random
+    policy.balancer.slowStart = .seconds(3600)
+    web = try set(texts)
+    #expect(shard.directory["/#/file/web"]?.effectiveWeight(of: try Endpoint(parsing: texts[0]), now: .now()) == 1)
+    let another = "203.0.113.9:80 * 2"
+    web = try set(texts + [another])
+    let weight = try #require(
+      shard.directory["/#/file/web"]?.effectiveWeight(of: try Endpoint(parsing: another), now: .now()))
+    #expect(weight >= 0.2 && weight < 0.3)
+    let newcomers = try (0..<10_000).count { _ in try shard.pick(web) == 4 }
+    // 0.2 of 4.2, with a standard deviation of 21.
+    #expect((340...650).contains(newcomers))
   }
 
   @Test("a service that is given up stays until its last exchange has ended; then its number is another's")

@@ -50,13 +50,4 @@ struct ShardPolicyTests {
     policy.timeouts.attempt = milliseconds.map { .milliseconds($0) }
     #expect(ShardPolicy(policy).requestTimeoutNanoseconds == expected * 1_000_000)
   }
-
-  @Test("the balancer's load is taken over")
-  func metric() {
-    var policy = ServicePolicy()
-    policy.balancer.load = .inFlight
-    if case .inFlight = ShardPolicy(policy).metric {} else { Issue.record("in-flight was asked for") }
-    policy.balancer.load = .ewma
-    if case .ewma = ShardPolicy(policy).metric {} else { Issue.record("ewma was asked for") }
-  }
 }

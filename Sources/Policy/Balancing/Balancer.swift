@@ -124,11 +124,6 @@ public struct Balancer: ~Copyable {
     return Int32(truncatingIfNeeded: found)
   }
 
-  /// What an endpoint's share follows now: its weight, or as much of it as its slow start allows.
-  public func effectiveWeight(_ weight: Double, of load: EndpointLoad, now: MonotonicInstant) -> Double {
-    now < rampingUntil ? weight * slowStart.factor(addedAt: load.addedAt, now: now) : weight
-  }
-
   private func pick(_ group: Group, _ candidates: Candidates, _ random: inout RandomSource) -> Int {
     switch kind {
     case .p2c, .ringHash, .maglev: PowerOfTwoChoices.pick(candidates, metric, &random)

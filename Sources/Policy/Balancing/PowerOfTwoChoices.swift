@@ -9,23 +9,10 @@
 // An endpoint that is broken (`EndpointLoad.brokenCount`) takes part only when a probe is due, whatever is compared
 // and whatever the weights: failing fast must not make it look idle.
 
-public import Base
+import Base
 
 /// The balancer; it has no state of its own.
-public enum PowerOfTwoChoices {
-  /// Among all of `loads`, whose places are the slots.
-  public static func pick(
-    _ loads: UnsafeMutableBufferPointer<EndpointLoad>, table: WeightTable?, metric: LoadMetric,
-    exclude: Int32, random: inout RandomSource, now: MonotonicInstant
-  ) -> Int32 {
-    guard let base = loads.baseAddress, loads.count > 0, loads.count <= Int(Int32.max) else { return -1 }
-    let candidates = Candidates(
-      loads: base, slots: nil, count: loads.count, table: table, excluded: Int(exclude), ignoresGates: false,
-      slowStart: SlowStart(), isRamping: false, now: now)
-    let found = pick(candidates, metric, &random)
-    return Int32(truncatingIfNeeded: found >= 0 ? found : candidates.lastResort(metric, &random))
-  }
-
+enum PowerOfTwoChoices {
   /// The slot of the endpoint to use, -1 when none fits: 8 to 13 ns, some 25 with half of the endpoints broken.
   static func pick(_ candidates: Candidates, _ metric: LoadMetric, _ random: inout RandomSource) -> Int {
     let count = candidates.count
