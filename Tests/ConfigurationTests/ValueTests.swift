@@ -287,7 +287,6 @@ struct ValueTests {
   @Test(
     "keys of later versions are told apart from keys that do not exist",
     arguments: [
-      ("services: [{name: /svc, retries: {}}]", "2:25: 'retries' is not available in this version of Fairlead"),
       ("route: []", "2:1: unknown key 'route'; did you mean 'routes'?"),
       ("zebra: []", "2:1: unknown key 'zebra'"),
     ])

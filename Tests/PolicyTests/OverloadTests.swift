@@ -5,7 +5,6 @@ import Base
 import Policy
 import Testing
 
-
 @Suite struct LoopLagTests {
   /// Turns of one length with a pause after each, for a while; the lag at the end.
   private func lag(turn: UInt64, pause: UInt64, for duration: UInt64, wait: UInt64? = nil) -> UInt64 {
