@@ -11,8 +11,8 @@ from . import system
 
 
 class Workload:
-    def __init__(self, name, path, connections, title, tcp=False):
-        self.name, self.path, self.connections, self.title = name, path, connections, title
+    def __init__(self, name, path, connections, title, tcp=False, host="web"):
+        self.name, self.path, self.connections, self.title, self.host = name, path, connections, title, host
         # Over the proxy's TCP port: it does not see that there are requests.
         self.tcp = tcp
 
@@ -38,8 +38,8 @@ def _h2load(proxy, workload, seconds, extra, prefix=()):
                               f"--connect-to=127.0.0.1:{proxy.tcp_port if workload.tcp else proxy.port}"] + extra
     if workload.path == "/post":
         command += ["-d", setting.post_body]
-    # The Host sent is `web`; a second Host by -H would rightly be refused.
-    process = system.start(command + ["http://web" + workload.path],
+    # The Host sent is the URL's; a second Host by -H would rightly be refused.
+    process = system.start(command + [f"http://{workload.host}{workload.path}"],
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         out, err = process.communicate(timeout=seconds * 4 + 60)

@@ -34,7 +34,7 @@ class Setting:
             file.write(b"p" * 1024)
 
     def build(self):
-        for name, libraries in (("backend", []), ("floor", ["-luring"])):
+        for name, libraries in (("backend", []), ("standin", []), ("floor", ["-luring"])):
             subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", os.path.join(self.directory, name),
                             os.path.join(HERE, name + ".c")] + libraries, check=True)
 

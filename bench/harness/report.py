@@ -2,6 +2,7 @@
 A ratio is taken round by round, because the two sides of one round ran next to each other, and then its median."""
 
 import datetime
+import os
 import statistics
 
 from . import load, proxies, system
@@ -16,6 +17,24 @@ TARGETS = [  # title, workload, figure, peer, bound, lower is better
     ("TCP bulk, one connection: throughput / HAProxy (mode tcp)", "tcpbulk", "rps", "haproxy", 1.00, False),
 ]
 IDLE_TARGET_BYTES, START_TARGET_BYTES = 400, 20_000_000
+
+
+MESH = "## Names, routes and resilience"
+
+
+def write(path, figures=None, mesh=None):
+    """RESULTS.md: `bench/run` writes what comes before the mesh's section, `bench/mesh` that section and nothing else."""
+    before, after = "", ""
+    if os.path.exists(path):
+        with open(path) as file:
+            before, _, after = file.read().partition(MESH)
+        after = MESH + after if after else ""
+    with open(path, "w") as file:
+        file.write((figures or before).rstrip("\n") + "\n" + ("\n" + (mesh or after) if mesh or after else ""))
+
+
+def today():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def median(values):
