@@ -29,6 +29,8 @@ struct ShardListener {
   let isInbound: Bool
   /// Endpoints see the client's address.
   var isTransparent: Bool { capture == .tproxy }
+  /// What its clients say in `l5d-` fields is believed.
+  let trustsClients: Bool
   /// Where the connections of a `tcp` listener go, among the snapshot's targets.
   let target: UInt32
 
@@ -37,6 +39,7 @@ struct ShardListener {
     kind = listener.protocol
     forwardsUnresolved = listener.unresolved == .forward
     isInbound = listener.direction == .inbound
+    trustsClients = listener.trust == .clients
     target = listener.to.flatMap { snapshot.target($0) } ?? noSlot
   }
 }

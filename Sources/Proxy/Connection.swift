@@ -89,6 +89,8 @@ struct ConnectionFlags: OptionSet {
   static let selfLoop = ConnectionFlags(rawValue: 1 << 19)
   /// Its protocol has just become known: what detection had gathered is to be taken first.
   static let detected = ConnectionFlags(rawValue: 1 << 20)
+  /// Its answer is thrown away, and its exchange has gone on without it (upstream).
+  static let discarding = ConnectionFlags(rawValue: 1 << 21)
 }
 
 /// A socket. About 300 bytes, all of an idle connection's memory but 24 bytes of its slab and its timer.

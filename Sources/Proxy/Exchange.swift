@@ -7,6 +7,7 @@
 //   attach    a connection is there                   → the request goes out
 //             a response head comes                   → pass it on; from here nothing can be retried
 //             both bodies move, each at the other's pace
+//   (again    an attempt has failed, nothing passed on → perhaps wait, and dispatch once more: Retrying.swift)
 //   finish    the response has ended, or cannot       → measure, record, give back
 //
 // What becomes of an exchange that fails or whose time is over stands in ExchangeFailure.swift; the life of a stream, which
@@ -27,6 +28,8 @@ enum ExchangePhase: UInt8 {
   case dispatching
   /// Waiting in its service's queue for a connection to come free.
   case pending
+  /// Waiting for its next attempt; no connection has it.
+  case backingOff
   /// Given to a connection; no response head yet.
   case waiting
   /// The response head has been passed on.
@@ -75,6 +78,8 @@ struct Exchange {
   var failedEndpoint: UInt32 = noSlot
   /// What its endpoint is chosen by, where the service goes by a key.
   var hashKey = HashKey.none
+  /// The endpoint whose probe the attempt is (`FailureAccrual`).
+  var probe: UInt32 = noSlot
   var attempts: UInt8 = 0
   /// 1xx heads passed on.
   var interimCount: UInt8 = 0
@@ -85,6 +90,12 @@ struct Exchange {
   var record: UInt32 = noSlot
   let startedAt: MonotonicInstant
   var attemptStartedAt: MonotonicInstant
+  /// When the request's time is over, until its response begins; the timer may stand earlier.
+  var expiresAt = MonotonicInstant(nanoseconds: 0)
+  /// When its caller stops waiting.
+  var callersDeadline = MonotonicInstant(nanoseconds: .max)
+  /// The same as the caller wrote it, in nanoseconds since 1970; 0 for none.
+  var deadlineOfDay: UInt64 = 0
   var firstByteAt: MonotonicInstant
   var requestByteCount: UInt64 = 0
   var responseByteCount: UInt64 = 0
@@ -121,6 +132,8 @@ extension Shard {
 
     if let error = refusal(downstream, bytes) {
       fail(exchange, error)
+    } else if !takeDeadline(exchange, bytes) {
+      fail(exchange, .deadlineExceeded)
     } else {
       name(exchange, downstream, bytes)
     }
@@ -189,6 +202,7 @@ extension Shard {
       return false
     }
     exchange.pointee.flags.insert(.admitted)
+    service.pointee.shared.pointee.budget.deposit(service.pointee.policy.retries.budget, now: state.pointee.now)
     return true
   }
 
@@ -200,14 +214,16 @@ extension Shard {
     let service = services.service(exchange.pointee.service)
     let endpoint =
       exchange.pointee.pinned == noSlot
-      ? pickEndpoint(exchange, service) : Int32(exchange.pointee.pinned)
+      ? endpointForAttempt(exchange, service) : Int32(exchange.pointee.pinned)
     guard endpoint >= 0 else {
-      fail(exchange, .noEndpoint)
+      fail(exchange, service.pointee.liveCount > 0 ? .endpointsOut : .noEndpoint)
       return
     }
     switch acquireConnection(exchange, service, UInt32(endpoint)) {
     case .connection(let upstream): attach(exchange, upstream)
-    case .wait: exchange.pointee.phase = .pending
+    case .wait:
+      abandonProbe(exchange)
+      exchange.pointee.phase = .pending
     case .failed(let error): fail(exchange, error)
     }
   }
@@ -218,11 +234,14 @@ extension Shard {
     exchange.pointee.attempts &+= 1
     exchange.pointee.upstream = upstream.pointee.index
     exchange.pointee.endpoint = upstream.pointee.endpoint
+    // At the service's limit it may have got another endpoint's.
+    if exchange.pointee.probe != exchange.pointee.endpoint { abandonProbe(exchange) }
     exchange.pointee.attemptStartedAt = state.pointee.now
     exchange.pointee.flags.subtract([.responseStarted, .requestStarted])
     upstream.pointee.exchange = exchange.pointee.index
     upstream.pointee.requestCount &+= 1
     startLoad(exchange)
+    if services.service(exchange.pointee.service).pointee.policy.attemptTimeoutNanoseconds != nil { armTimer(exchange) }
     startUpstreamStream(exchange, upstream)
   }
 
@@ -316,15 +335,34 @@ extension Shard {
   /// The request's time runs from its last byte to the response's head; once bodies move, only silence is limited.
   /// One store: the timer wheel sorts it out.
   func extendDeadline(_ exchange: ExchangePointer) {
-    let policy = services.service(exchange.pointee.service).pointee.policy
+    let service = services.service(exchange.pointee.service)
     let flags = exchange.pointee.flags
-    let limit: UInt64
-    if !flags.contains(.streaming) {
-      limit = policy.requestTimeoutNanoseconds
-    } else {
-      limit = flags.contains(.stream) ? policy.streamTimeoutNanoseconds : policy.idleTimeoutNanoseconds
+    guard flags.contains(.streaming) else {
+      // Sending it again is no reason to wait longer.
+      if exchange.pointee.attempts <= 1 || !flags.contains(.requestComplete) || flags.contains(.cannotReplay) {
+        exchange.pointee.expiresAt = min(
+          deadline(after: service.pointee.policy.requestTimeoutNanoseconds), exchange.pointee.callersDeadline)
+      }
+      armTimer(exchange)
+      return
     }
+    let limit =
+      flags.contains(.stream)
+      ? service.pointee.policy.streamTimeoutNanoseconds : service.pointee.policy.idleTimeoutNanoseconds
     exchangeTimers.schedule(exchange.pointee.index, deadline: deadline(after: limit))
+  }
+
+  /// Sets the timer of a request that has no response yet: its own time, or that of its attempt.
+  func armTimer(_ exchange: ExchangePointer) {
+    // The timer is that of the wait.
+    if exchange.pointee.phase == .backingOff { return }
+    var end = exchange.pointee.expiresAt
+    if exchange.pointee.phase == .waiting,
+      let attempt = services.service(exchange.pointee.service).pointee.policy.attemptTimeoutNanoseconds
+    {
+      end = min(end, deadline(after: attempt))
+    }
+    exchangeTimers.schedule(exchange.pointee.index, deadline: end)
   }
 
   /// Measures, records, and gives everything back. An upstream connection that still has the exchange is closed: its
@@ -333,6 +371,7 @@ extension Shard {
     let downstream = connections.pointer(exchange.pointee.downstream)
     downstream.pointee.exchange = noSlot
     endLoad(exchange)
+    abandonProbe(exchange)
     if exchange.pointee.phase == .pending { leaveQueue(exchange) }
     if exchange.pointee.upstream != noSlot {
       let upstream = connections.pointer(exchange.pointee.upstream)

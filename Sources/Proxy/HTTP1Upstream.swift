@@ -13,7 +13,8 @@ extension Shard {
   /// Serializes the request head, in `requestHead` over `bytes`, into the exchange's own queue: it waits there until a
   /// connection takes it, and can be sent again from there. False when it does not fit.
   func writeRequestHead(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) -> Bool {
-    let extra = requestHead.pointee.hasTraceparent ? viaLine : viaAndNewTraceLines()
+    var extra = requestHead.pointee.hasTraceparent ? viaLine : viaAndNewTraceLines()
+    if exchange.pointee.deadlineOfDay != 0 { extra = withDeadline(extra, exchange) }
     let room = HTTP1Serializer.requestBound(requestHead.pointee, extra: extra)
     let chunk = segments.chunks.allocate(room)
     let written = HTTP1Serializer.writeRequest(
@@ -131,6 +132,10 @@ extension Shard {
   ) -> Int {
     var offset = 0
     while offset < count, connection.pointee.isServing {
+      if connection.pointee.flags.contains(.discarding) {
+        offset += discard(connection, bytes + offset, count - offset)
+        continue
+      }
       guard connection.pointee.exchange != noSlot else {
         // Nobody asked: whatever it is, it must not become the answer to the next request.
         close(connection)
@@ -239,6 +244,7 @@ extension Shard {
     case .chunked: connection.pointee.codec.chunks = ChunkedDecoder()
     case .none, .untilClose: break
     }
+    if status >= 500, repeatsAnswered(exchange, connection, status: status) { return }
     responseBegan(exchange, connection, bytes)
   }
 
@@ -311,6 +317,10 @@ extension Shard {
 
   /// After received bytes were processed: a complete response sets its connection free and ends its exchange.
   func responseProcessed(_ connection: ConnectionPointer) {
+    if connection.pointee.flags.contains(.discarding) {
+      discardProcessed(connection)
+      return
+    }
     guard connection.pointee.codec.phase == .complete, connection.pointee.exchange != noSlot,
       connection.pointee.isServing
     else { return }

@@ -28,6 +28,7 @@ public final class Node: @unchecked Sendable {
   private(set) var snapshot: Snapshot
   let directory: ServiceDirectory
   private let binder: NameBinder
+  private let checker: HealthChecker
   /// Of what names lead to.
   private var namesGeneration: UInt32 = 1
   let shared: NodeShared
@@ -73,25 +74,31 @@ public final class Node: @unchecked Sendable {
       metrics: metrics, shardCount: shardCount, listeners: configuration.listeners.map(\.name), logNames: names
     ) { shared.broadcast($0) }
     directory.zone = configuration.node.zone
+    let checker = HealthChecker(
+      loop: loop, metrics: metrics, mark: snapshot.captures ? configuration.capture.mark : 0
+    ) { [weak directory] in directory?.showStates(of: $0) }
+    directory.onChange = { checker.update($0) }
     directory.setStatic(configuration, captures: snapshot.captures) { shared.broadcast(.original($0)) }
     var opening = ListenerOpening(configuration.listeners, shards: shards, passed: passed, keeper: keeper)
     try opening.run()
     shared.ownPorts = opening.addresses.compactMap(\.port)
     let node = try Node(
-      registry: registry, metrics: metrics, snapshot: snapshot, directory: directory, shared: shared, shards: shards,
-      listeners: opening, survey: survey)
+      registry: registry, metrics: metrics, snapshot: snapshot, directory: directory, checker: checker, shared: shared,
+      shards: shards, listeners: opening, survey: survey)
     // Whoever asked before is answered now; whoever asks from now on wakes us.
     shared.onQuestion { [weak node] in loop.post { [weak node] in node?.answerQuestions() } }
     loop.post { [weak node] in node?.answerQuestions() }
+    shared.onChangedHealth { [weak node] in loop.post { [weak node] in node?.showHealth() } }
     return node
   }
 
   private init(
-    registry: Registry, metrics: NodeMetrics, snapshot: Snapshot, directory: ServiceDirectory, shared: NodeShared,
-    shards: [Shard], listeners: ListenerOpening, survey: HostSurvey
+    registry: Registry, metrics: NodeMetrics, snapshot: Snapshot, directory: ServiceDirectory, checker: HealthChecker,
+    shared: NodeShared, shards: [Shard], listeners: ListenerOpening, survey: HostSurvey
   ) throws(NodeError) {
     self.survey = survey
     self.directory = directory
+    self.checker = checker
     binder = NameBinder(Delegation(entries: snapshot.configuration.delegations.map(\.entry)), directory)
     let configuration = snapshot.configuration
     self.registry = registry
@@ -150,6 +157,15 @@ public final class Node: @unchecked Sendable {
   /// How many endpoints a service has; nil for one that the node does not have.
   public func endpointCount(of service: BoundName) -> Int? { directory[service.description]?.endpoints.count }
 
+  // MARK: Health
+
+  /// Shows which endpoints are out, after shards have said that something changed.
+  private func showHealth() {
+    var services: Set<ServiceNumber> = []
+    shared.changedHealth.drain { services.insert($0) }
+    for number in services { directory.showStates(of: number) }
+  }
+
   // MARK: Configuration
 
   /// Another configuration holds from now on. What cannot change while the node runs must be the same
@@ -189,6 +205,7 @@ public final class Node: @unchecked Sendable {
 
   /// Ends all shards, whatever is in progress, and waits for their threads.
   public func stop() {
+    checker.stop()
     for shard in shards { _ = shared.send(.stop, to: shard.index) }
     for thread in threads { thread.join() }
     for shard in shards { shard.destroy() }
@@ -253,6 +270,8 @@ public struct EndpointSummary: Sendable {
   public let endpoint: Endpoint
   /// Its weight, or as much of it as its slow start allows.
   public let effectiveWeight: Double
+  /// `live`, `ejected` or `unhealthy`.
+  public let state: String
   public let inFlight: Int
   public let connections: Int
   public let successes: UInt64
@@ -277,8 +296,8 @@ extension Node {
           latency.merge(histogram)
         }
       }
-      let retries = ["unreachable", "closed"].reduce(UInt64(0)) {
-        $0 &+ counter(metrics.common.retries.family, [definition.name, $1])
+      let retries = RetryReason.allCases.reduce(UInt64(0)) {
+        $0 &+ counter(metrics.common.retries.family, [definition.name, $1.rawValue])
       }
       return ServiceSummary(
         name: definition.name, responses: responses, retries: retries,
@@ -295,6 +314,7 @@ extension Node {
         return EndpointSummary(
           service: entry.service.name, number: entry.service.number, endpoint: endpoint,
           effectiveWeight: entry.effectiveWeight(of: endpoint, now: now),
+          state: entry.state(of: endpoint).rawValue,
           inFlight: gauge(metrics.endpointInFlight.family, labels),
           connections: gauge(metrics.endpointConnections.family, labels),
           successes: counter(metrics.endpointAttempts.family, labels + ["success"]),

@@ -89,6 +89,9 @@ final class NodeShared: @unchecked Sendable {
   /// Names that shards want to know, for the control thread.
   let questions = Mailbox<NameQuestion>(capacity: 65_536)
   private let wakeForQuestions = Mutex<(@Sendable () -> Void)?>(nil)
+  /// Services of which an endpoint went out or came back, for the control thread.
+  let changedHealth = Mailbox<ServiceNumber>(capacity: 65_536)
+  private let wakeForHealth = Mutex<(@Sendable () -> Void)?>(nil)
   private let wakeAccessLog = Mutex<(@Sendable () -> Void)?>(nil)
   private let mailboxes: [Mailbox<ShardMessage>]
   private let wakeDescriptors: [Int32]
@@ -149,6 +152,15 @@ final class NodeShared: @unchecked Sendable {
       wakeForQuestions.withLock { $0 }?()
       return true
     }
+  }
+
+  // MARK: Health
+
+  func onChangedHealth(_ wake: @escaping @Sendable () -> Void) { wakeForHealth.withLock { $0 = wake } }
+
+  /// An endpoint went out or came back. Rare; and with a full letter-box the metrics learn of it with the next one.
+  func healthChanged(of service: ServiceNumber) {
+    if changedHealth.push(service) == .wakeReader { wakeForHealth.withLock { $0 }?() }
   }
 
   // MARK: Access log

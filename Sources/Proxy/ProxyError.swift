@@ -25,6 +25,9 @@ enum ProxyError: Equatable {
   case endpointGarbage
   case responseTruncated
   case requestTimeout
+  case attemptTimeout
+  case deadlineExceeded
+  case endpointsOut
   case noEndpoint
   case tooManyConnections
   case tooManyRequests
@@ -55,6 +58,9 @@ enum ProxyError: Equatable {
     case .endpointGarbage: 2104
     case .responseTruncated: 2105
     case .requestTimeout: 2106
+    case .attemptTimeout: 2107
+    case .deadlineExceeded: 2108
+    case .endpointsOut: 2109
     case .noEndpoint: 2201
     case .tooManyConnections: 2202
     case .tooManyRequests: 2203
@@ -79,8 +85,9 @@ enum ProxyError: Equatable {
     case .unknownName: 404
     case .delegationFailed: 502
     case .endpointUnreachable, .endpointClosed, .endpointGarbage, .responseTruncated: 502
-    case .connectTimeout, .requestTimeout, .nameTimeout: 504
-    case .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations,
+    case .connectTimeout, .requestTimeout, .attemptTimeout, .deadlineExceeded, .nameTimeout: 504
+    case .endpointsOut, .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull,
+      .tooManyDestinations,
       .tooManyNames:
       503
     case .loop, .selfLoop: 508
@@ -108,6 +115,9 @@ enum ProxyError: Equatable {
     case .endpointGarbage: "the endpoint answered with something that is not HTTP/1"
     case .responseTruncated: "the endpoint's response broke off"
     case .requestTimeout: "the endpoint did not answer in time (timeouts.request)"
+    case .attemptTimeout: "no attempt was answered in time (timeouts.attempt)"
+    case .deadlineExceeded: "the caller's deadline was over before the answer came (l5d-ctx-deadline)"
+    case .endpointsOut: "every endpoint of the service is out for failing (circuitBreaker, healthCheck)"
     case .noEndpoint: "the service has no endpoint"
     case .tooManyConnections: "the service has too many connections and waiting requests (limits.connections, pending)"
     case .tooManyRequests: "the service has too many requests (limits.requests)"
@@ -126,7 +136,7 @@ enum ProxyError: Equatable {
     case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported: "fairlead metrics"
     case .noHost, .badName, .unknownName, .delegationFailed, .loop: "fairlead config"
     case .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated, .requestTimeout,
-      .noEndpoint:
+      .attemptTimeout, .deadlineExceeded, .endpointsOut, .noEndpoint:
       "fairlead endpoints"
     case .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations, .nameTimeout,
       .tooManyNames:
@@ -160,7 +170,8 @@ enum ProxyError: Equatable {
     .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .noHost, .badName, .unknownName,
     .delegationFailed, .nameTimeout, .tooManyNames, .endpointUnreachable, .connectTimeout, .endpointClosed,
     .endpointGarbage, .responseTruncated,
-    .requestTimeout, .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations,
+    .requestTimeout, .attemptTimeout, .deadlineExceeded, .endpointsOut, .noEndpoint, .tooManyConnections,
+    .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations,
     .loop,
     .straightConnection, .selfLoop,
   ]

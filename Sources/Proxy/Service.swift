@@ -31,6 +31,10 @@ struct SharedService: ~Copyable {
   let requests = LimitCell()
   let connections = LimitCell()
   let pending = LimitCell()
+  /// What its failing may cost in further attempts.
+  let budget = RetryBudget()
+  /// Endpoints that failure accrual has taken out.
+  let ejections = EjectionCount()
 }
 
 /// A service. Its plain members are set once; cells may be used from any thread.
@@ -47,6 +51,9 @@ final class Service: @unchecked Sendable {
   let shared: UnsafeMutablePointer<SharedService>
   /// By shard.
   let cells: [ServiceCells]
+  private let healthWord: UnsafeMutablePointer<Atomic<UInt32>>
+  /// Moves when an endpoint goes out or comes back: balancers look again.
+  let healthEpoch: HealthEpoch
   /// Shards that have not given it up.
   private let users: Atomic<Int>
 
@@ -59,6 +66,9 @@ final class Service: @unchecked Sendable {
     authority = UnsafeRawBufferPointer.copy(Array(name.utf8.prefix(64)))
     shared = .allocate(capacity: 1)
     shared.initialize(to: SharedService())
+    healthWord = .allocate(capacity: 1)
+    healthWord.initialize(to: Atomic(0))
+    healthEpoch = HealthEpoch(healthWord)
     users = Atomic(cells.count)
   }
 
@@ -66,6 +76,8 @@ final class Service: @unchecked Sendable {
     authority.deallocate()
     shared.deinitialize(count: 1)
     shared.deallocate()
+    healthWord.deinitialize(count: 1)
+    healthWord.deallocate()
     for cells in cells { cells.deallocate() }
   }
 
@@ -83,6 +95,10 @@ final class SharedEndpoint: @unchecked Sendable {
   let address: UnsafeMutablePointer<EndpointSocketAddress>
   /// When it came to a service that had others, for slow start; 0 for one that was there from the beginning.
   let addedAt: MonotonicInstant
+  /// What the whole node makes of its failures and its checks.
+  let accrual: UnsafeMutablePointer<FailureAccrual>
+  /// As the metrics say. The control thread's own.
+  var shownState = EndpointState.live
   /// By shard.
   let cells: [EndpointCells]
   /// Whether it is on this host. The control thread's own; the kernel is asked once.
@@ -96,17 +112,38 @@ final class SharedEndpoint: @unchecked Sendable {
     self.cells = cells
     address = .allocate(capacity: 1)
     address.initialize(to: EndpointSocketAddress(endpoint.address))
+    accrual = .allocate(capacity: 1)
+    accrual.initialize(to: FailureAccrual())
     slots = .allocate(capacity: max(cells.count, 1))
     slots.initialize(repeating: noSlot, count: max(cells.count, 1))
   }
 
   deinit {
     address.deallocate()
+    accrual.deinitialize(count: 1)
+    accrual.deallocate()
     slots.deallocate()
   }
 
   func slot(on shard: Int) -> UInt32 { slots[shard] }
   func setSlot(_ slot: UInt32, on shard: Int) { slots[shard] = slot }
+}
+
+/// What the node makes of an endpoint, as tables and metrics call it.
+enum EndpointState: String, CaseIterable {
+  case live
+  /// Taken out by failure accrual, or being probed.
+  case ejected
+  /// Active checks fail.
+  case unhealthy
+
+  init(_ state: FailureAccrual.State) {
+    switch state {
+    case .inService: self = .live
+    case .out: self = .ejected
+    case .unhealthy: self = .unhealthy
+    }
+  }
 }
 
 /// What a shard is told of a service: all of it, each time.

@@ -17,7 +17,12 @@ final class ServiceDirectory {
     fileprivate var zone: String?
     /// In discovery's order.
     fileprivate(set) var endpoints: [Endpoint]
-    fileprivate var members: [SocketAddress: SharedEndpoint]
+    fileprivate(set) var members: [SocketAddress: SharedEndpoint]
+
+    /// What the node makes of one of its endpoints now.
+    func state(of endpoint: Endpoint) -> EndpointState {
+      members[endpoint.address].map { EndpointState($0.accrual.pointee.state) } ?? .live
+    }
 
     /// The weight of one of its endpoints, or as much of it as its slow start allows.
     func effectiveWeight(of endpoint: Endpoint, now: MonotonicInstant) -> Double {
@@ -120,6 +125,7 @@ final class ServiceDirectory {
     }
     let plan = BalancerPlan(members, settings: entry.policy.balancer.settings)
     send(.service(ServiceUpdate(service: entry.service, policy: entry.policy, endpoints: shared, plan: plan)))
+    onChange?(entry)
   }
 
   private func locality(of endpoint: Endpoint, _ shared: SharedEndpoint) -> Locality {
@@ -144,11 +150,33 @@ final class ServiceDirectory {
         metrics.common.endpointState.cell(shard: metrics.registry.controlShard, labels: [name, text, "live"]).set(1)
       }
     }
-    for address in entry.members.keys where members[address] == nil {
+    for (address, member) in entry.members where members[address] == nil {
+      // For good: what it still has in flight says nothing about the others any more.
+      _ = member.accrual.pointee.checked(isHealthy: false, ejections: entry.service.shared.pointee.ejections)
       metrics.forgetEndpoint(service: name, endpoint: address.description)
     }
     entry.members = members
     entry.endpoints = endpoints
+  }
+
+  // MARK: Health
+
+  /// Called with what has been set, and with what is left of what has been removed: nothing.
+  var onChange: ((Entry) -> Void)?
+
+  /// An endpoint of this service went out or came back: the metrics say so.
+  func showStates(of number: ServiceNumber) {
+    guard Int(number) < names.count, let name = names[Int(number)], let entry = byName[name] else { return }
+    for (address, member) in entry.members {
+      let state = EndpointState(member.accrual.pointee.state)
+      if state == member.shownState { continue }
+      for (one, value) in [(member.shownState, Int64(0)), (state, 1)] {
+        metrics.common.endpointState.cell(
+          shard: metrics.registry.controlShard, labels: [entry.service.name, address.description, one.rawValue]
+        ).set(value)
+      }
+      member.shownState = state
+    }
   }
 
   // MARK: What the configuration says itself

@@ -41,6 +41,9 @@ final class Shard {
   let viaPseudonym: UnsafeRawBufferPointer
   /// The `via` line and a `traceparent` line whose value is written anew for each request that brings none.
   let traceLines: UnsafeMutableRawBufferPointer
+  /// The name of the caller's deadline, and where the lines of a request that has one are put together.
+  let deadlineName: UnsafeRawBufferPointer
+  let deadlineLines: UnsafeMutableRawBufferPointer
   /// Where the text of an address is put for a request without a host.
   let authorityText: UnsafeMutableRawBufferPointer
   let listeners: UnsafeMutablePointer<ListenerSocket>
@@ -100,6 +103,9 @@ final class Shard {
     viaPseudonym = .copy(snapshot.viaPseudonym)
     let trace = "traceparent: " + String(repeating: "0", count: TraceContext.encodedByteCount) + "\r\n"
     traceLines = UnsafeMutableRawBufferPointer(mutating: .copy(snapshot.viaLine + Array(trace.utf8)))
+    deadlineName = .copy(Array("l5d-ctx-deadline".utf8))
+    deadlineLines = .allocate(
+      byteCount: traceLines.count + deadlineName.count + Deadline.encodedByteCount + 4, alignment: 8)
     authorityText = .allocate(byteCount: 64, alignment: 8)
     listenerCapacity = snapshot.configuration.listeners.count + passedSockets
     listeners = .allocate(capacity: max(listenerCapacity, 1))
@@ -259,14 +265,15 @@ final class Shard {
     return wake.map { $0.nanoseconds(since: now) }
   }
 
-  /// Flushes, closes, and gives buffers back to the kernel. Flushing can close and closing can queue output, so both go
-  /// on until nothing is left.
+  /// Begins attempts, flushes, closes, and gives buffers back to the kernel. Each can make work for the others, so all go on
+  /// until nothing is left.
   private func endTurn() {
     if state.pointee.lacksDescriptors {
       state.pointee.lacksDescriptors = false
       giveUpIdleConnections()
     }
     repeat {
+      beginRepeated()
       var position = 0
       while position < state.pointee.dirty.count {
         let entry = state.pointee.dirty[position]
@@ -275,7 +282,7 @@ final class Shard {
       }
       state.pointee.dirty.removeFirst(position)
       reapClosing()
-    } while state.pointee.dirty.count > 0
+    } while state.pointee.dirty.count > 0 || state.pointee.repeated.count > 0
     segments.receiveBuffers.publish()
   }
 
@@ -409,6 +416,8 @@ final class Shard {
     viaLine.deallocate()
     viaPseudonym.deallocate()
     traceLines.deallocate()
+    deadlineName.deallocate()
+    deadlineLines.deallocate()
     listeners.deallocate()
     listenerPolicies.deinitialize(count: snapshot.configuration.listeners.count)
     listenerPolicies.deallocate()
@@ -418,6 +427,7 @@ final class Shard {
     state.pointee.dirty.destroy()
     state.pointee.closing.destroy()
     state.pointee.starved.destroy()
+    state.pointee.repeated.destroy()
     state.deinitialize(count: 1)
     state.deallocate()
   }

@@ -14,22 +14,29 @@ import Telemetry
 struct ShardPolicy {
   let connectTimeoutNanoseconds: UInt64
   let requestTimeoutNanoseconds: UInt64
+  let attemptTimeoutNanoseconds: UInt64?
   let idleTimeoutNanoseconds: UInt64
   let streamTimeoutNanoseconds: UInt64
   let connectionLimit: Int
   let pendingLimit: Int
   let requestLimit: Int
+  let retries: RetryPolicy
+  let accrual: AccrualPolicy
+  /// Endpoints that failure accrual may take out: past this the balancer would use all of them anyway.
+  let mostOutPercent: Int
 
   init(_ policy: ServicePolicy) {
     connectTimeoutNanoseconds = policy.timeouts.connect.wholeNanoseconds
-    // An attempt's own limit is the request's as long as an attempt that ran out of time is not repeated.
-    requestTimeoutNanoseconds = min(
-      policy.timeouts.request.wholeNanoseconds, policy.timeouts.attempt?.wholeNanoseconds ?? UInt64.max)
+    requestTimeoutNanoseconds = policy.timeouts.request.wholeNanoseconds
+    attemptTimeoutNanoseconds = policy.timeouts.attempt?.wholeNanoseconds
     idleTimeoutNanoseconds = policy.timeouts.idle.wholeNanoseconds
     streamTimeoutNanoseconds = policy.timeouts.stream.wholeNanoseconds
     connectionLimit = policy.limits.connections
     pendingLimit = policy.limits.pending
     requestLimit = policy.limits.requests
+    retries = RetryPolicy(policy.retries)
+    accrual = policy.circuitBreaker.accrual
+    mostOutPercent = 100 - policy.balancer.panic
   }
 }
 
@@ -44,6 +51,8 @@ struct ShardEndpoint {
   var state = State.live
   let address: UnsafeMutablePointer<EndpointSocketAddress>
   let cells: EndpointCells
+  /// The node's judgement; nil for an original destination, which nobody judges.
+  let accrual: UnsafeMutablePointer<FailureAccrual>?
   /// Nil for an original destination. Held while the slot is not free.
   let shared: Unmanaged<SharedEndpoint>?
 
@@ -62,6 +71,7 @@ struct ShardService {
   let number: ServiceNumber
   var policy: ShardPolicy
   let shared: UnsafeMutablePointer<SharedService>
+  let healthEpoch: HealthEpoch
   /// What Host says for a client that named none: the service's name.
   let authority: UnsafeRawBufferPointer
   /// Slots that are or were used; none of `(original)`, whose slots are reached by address.
@@ -165,7 +175,7 @@ final class ShardServices {
     let balancer = service.pointee.balancer ?? .allocate(capacity: 1)
     if service.pointee.balancer != nil { balancer.deinitialize(count: 1) }
     balancer.initialize(
-      to: Balancer(update.plan, slots: slots, loads: service.pointee.loads, epoch: nil, random: &random))
+      to: Balancer(update.plan, slots: slots, loads: service.pointee.loads, epoch: service.pointee.healthEpoch, random: &random))
     service.pointee.balancer = balancer
     return draining
   }
@@ -186,7 +196,8 @@ final class ShardServices {
     service.initialize(
       to: ShardService(
         identity: .passRetained(definition), number: definition.number, policy: ShardPolicy(policy),
-        shared: definition.shared, authority: definition.authority, capacity: capacity,
+        shared: definition.shared, healthEpoch: definition.healthEpoch, authority: definition.authority,
+        capacity: capacity,
         endpoints: .allocate(capacity: capacity), loads: .allocate(capacity: capacity),
         hash: HashSelector(policy.balancer),
         ewma: PeakEWMA(decayNanoseconds: policy.balancer.decay.wholeNanoseconds), logName: definition.logName,
@@ -208,8 +219,11 @@ final class ShardServices {
       service.pointee.endpointCount += 1
     }
     (service.pointee.endpoints + slot).initialize(
-      to: ShardEndpoint(address: shared.address, cells: shared.cells[shard], shared: .passRetained(shared)))
+      to: ShardEndpoint(
+        address: shared.address, cells: shared.cells[shard], accrual: shared.accrual,
+        shared: .passRetained(shared)))
     (service.pointee.loads + slot).initialize(to: EndpointLoad(now: now))
+    service.pointee.loads[slot].gate = EndpointGate(FailureAccrual.gate(of: shared.accrual))
     shared.setSlot(UInt32(slot), on: shard)
     return UInt32(slot)
   }
@@ -311,7 +325,7 @@ final class ShardServices {
     let place = original.addresses + Int(slot)
     place.initialize(to: EndpointSocketAddress(address))
     (service.pointee.endpoints + Int(slot)).initialize(
-      to: ShardEndpoint(address: place, cells: original.cells, shared: nil))
+      to: ShardEndpoint(address: place, cells: original.cells, accrual: nil, shared: nil))
     (service.pointee.loads + Int(slot)).initialize(to: EndpointLoad(now: now))
   }
 

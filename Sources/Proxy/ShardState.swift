@@ -14,6 +14,8 @@ struct ShardState {
   var dirty = SlotList()
   var closing = SlotList()
   var starved = SlotList()
+  /// Exchanges whose next attempt begins at the end of the turn.
+  var repeated = SlotList()
   /// First of the list of downstream connections.
   var downstreamHead: UInt32 = noSlot
   var listenerCount = 0

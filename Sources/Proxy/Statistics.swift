@@ -12,6 +12,7 @@ final class NodeMetrics: Sendable {
   let endpointAttempts: CounterFamily
   let endpointInFlight: GaugeFamily
   let endpointConnections: GaugeFamily
+  let healthChecks: CounterFamily
   let pendingRequests: GaugeFamily
   let connectFailures: CounterFamily
   let acceptFailures: CounterFamily
@@ -42,6 +43,9 @@ final class NodeMetrics: Sendable {
       labels: ["service", "endpoint"])
     endpointConnections = registry.gauge(
       "fairlead_endpoint_connections", help: "Open connections to an endpoint.", labels: ["service", "endpoint"])
+    healthChecks = registry.counter(
+      "fairlead_health_checks_total", help: "Active health checks, by what came of them.",
+      labels: ["service", "outcome"])
     pendingRequests = registry.gauge(
       "fairlead_pending_requests", help: "Requests waiting for a connection to their service.")
     connectFailures = registry.counter(
@@ -99,7 +103,9 @@ final class NodeMetrics: Sendable {
     for outcome in ["success", "failure"] { endpointAttempts.retire(labels: [service, endpoint, outcome]) }
     endpointInFlight.retire(labels: [service, endpoint])
     endpointConnections.retire(labels: [service, endpoint])
-    common.endpointState.retire(labels: [service, endpoint, "live"])
+    for state in EndpointState.allCases {
+      common.endpointState.retire(labels: [service, endpoint, state.rawValue])
+    }
   }
 
   func serviceCells(shard: Int, service: String, listeners: [String]) -> ServiceCells {
@@ -123,6 +129,8 @@ struct ServiceCells {
   let attemptDuration: HistogramCell
   let unreachableRetries: CounterCell
   let closedRetries: CounterCell
+  let statusRetries: CounterCell
+  let timeoutRetries: CounterCell
   let exhaustedRetries: CounterCell
   /// 1 while this shard uses all endpoints, however few are healthy.
   let panic: GaugeCell
@@ -153,6 +161,8 @@ struct ServiceCells {
     attemptDuration = metrics.common.attemptDuration.cell(shard: shard, labels: [service])
     unreachableRetries = metrics.common.retries.cell(shard: shard, labels: [service, "unreachable"])
     closedRetries = metrics.common.retries.cell(shard: shard, labels: [service, "closed"])
+    statusRetries = metrics.common.retries.cell(shard: shard, labels: [service, "status"])
+    timeoutRetries = metrics.common.retries.cell(shard: shard, labels: [service, "timeout"])
     exhaustedRetries = metrics.common.retryBudgetExhausted.cell(shard: shard, labels: [service])
     panic = metrics.balancerPanic.cell(shard: shard, labels: [service])
   }
@@ -291,10 +301,12 @@ final class ShardStatistics {
     loopLag.set(max(Int64(truncatingIfNeeded: nanoseconds), lag - lag >> 9))
   }
 
-  func countRetry(_ service: UnsafeMutablePointer<ShardService>, _ error: ProxyError) {
-    switch error {
-    case .endpointUnreachable, .connectTimeout: service.pointee.cells.unreachableRetries.add(1)
-    default: service.pointee.cells.closedRetries.add(1)
+  func countRetry(_ service: UnsafeMutablePointer<ShardService>, _ reason: RetryReason) {
+    switch reason {
+    case .unreachable: service.pointee.cells.unreachableRetries.add(1)
+    case .closed: service.pointee.cells.closedRetries.add(1)
+    case .status: service.pointee.cells.statusRetries.add(1)
+    case .timeout: service.pointee.cells.timeoutRetries.add(1)
     }
   }
 

@@ -32,6 +32,7 @@ extension Shard {
 
   func endLoad(_ exchange: ExchangePointer) {
     guard exchange.pointee.flags.contains(.loaded) else { return }
+    abandonProbe(exchange)
     exchange.pointee.flags.remove(.loaded)
     let service = services.service(exchange.pointee.service)
     service.pointee.loads[Int(exchange.pointee.endpoint)].attemptEnded()
@@ -55,6 +56,7 @@ extension Shard {
       service.pointee.ewma.observe(
         &service.pointee.loads[endpoint], sampleNanoseconds: elapsed, now: state.pointee.now)
     }
+    judge(exchange, service, failed: outcome == .failure)
     statistics.countAttempt(service, endpoint, failed: outcome == .failure, elapsedNanoseconds: elapsed)
   }
 

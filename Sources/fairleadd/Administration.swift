@@ -113,7 +113,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
         summaries.map { summary in
           let heard = costs[EndpointKey(service: summary.number, address: summary.endpoint.address)] ?? []
           return EndpointReport(
-            service: summary.service, address: summary.endpoint.address.description, state: "live",
+            service: summary.service, address: summary.endpoint.address.description, state: summary.state,
             zone: summary.endpoint.zone, weight: summary.endpoint.weight, effectiveWeight: summary.effectiveWeight,
             inFlight: summary.inFlight, connections: summary.connections,
             latencyNanoseconds: heard.isEmpty ? 0 : UInt64(heard.reduce(0, +) / Double(heard.count)),

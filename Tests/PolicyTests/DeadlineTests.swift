@@ -39,25 +39,4 @@ private func parse(_ text: String) -> Deadline? {
     #expect(
       Deadline(wallNanoseconds: .max).instant(wallNow: 0, now: now) == MonotonicInstant(nanoseconds: .max))
   }
-
-  @Test("what is written can be read", arguments: [0, 9, 10, 1_700_000_000_000_000_000, UInt64(Int64.max)])
-  func writes(over: UInt64) {
-    for wallNow: UInt64 in [0, 5, over, over / 2, .max] {
-      withUnsafeTemporaryAllocation(byteCount: Deadline.encodedByteCount, alignment: 1) { bytes in
-        let count = Deadline(wallNanoseconds: over).write(into: bytes, wallNow: wallNow)
-        let text = String(decoding: bytes[..<count], as: UTF8.self)
-        #expect(text == "\(min(wallNow, over)) \(over)")
-        #expect(Deadline(parsing: UnsafeRawBufferPointer(rebasing: bytes[..<count]))?.wallNanoseconds == over)
-      }
-    }
-  }
-
-  @Test("the longest numbers fit, and less room writes nothing")
-  func room() {
-    withUnsafeTemporaryAllocation(byteCount: Deadline.encodedByteCount, alignment: 1) { bytes in
-      let longest = Deadline(wallNanoseconds: .max)
-      #expect(longest.write(into: bytes, wallNow: .max) == 41)
-      #expect(longest.write(into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<40]), wallNow: 0) == 0)
-    }
-  }
 }

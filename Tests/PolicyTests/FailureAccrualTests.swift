@@ -108,7 +108,7 @@ private func claimProbe(
     cell.advance(seconds: 0.1)
     #expect(cell.claim())
     #expect(!cell.claim())
-    #expect(cell.succeed(probe: true) == .cameBack)
+    #expect(cell.succeed(probe: true) == .cameBack(wasUnhealthy: false))
     #expect(cell.state == .inService(failures: 0))
     #expect(cell.ejections.pointee.value == 0)
     // And it takes five failures again, and five seconds.
@@ -152,7 +152,7 @@ private func claimProbe(
     #expect(cell.claim())
     #expect(cell.succeed(startedAt: before) == .nothing)
     #expect(cell.fail() == .nothing)
-    #expect(cell.succeed(probe: true) == .cameBack)
+    #expect(cell.succeed(probe: true) == .cameBack(wasUnhealthy: false))
   }
 
   @Test("one that gets requests though it is out, because all are, comes back with a success")
@@ -160,7 +160,7 @@ private func claimProbe(
     let cell = Cell(consecutive)
     _ = try cell.takeOut()
     cell.advance(seconds: 1)
-    #expect(cell.succeed() == .cameBack)
+    #expect(cell.succeed() == .cameBack(wasUnhealthy: false))
     #expect(cell.ejections.pointee.value == 0)
   }
 
@@ -175,7 +175,7 @@ private func claimProbe(
     #expect(!cell.claim())
     cell.advance(seconds: 1)
     #expect(cell.claim())
-    #expect(cell.succeed(probe: true) == .cameBack)
+    #expect(cell.succeed(probe: true) == .cameBack(wasUnhealthy: false))
     // Its lost predecessor reports after all: an ordinary outcome now.
     #expect(cell.fail(probe: true) == .nothing)
     cell.accrual.pointee.probeAbandoned(now: cell.now)
@@ -214,7 +214,7 @@ private func claimProbe(
     #expect(cell.fail() != .nothing)
     cell.now = cell.now.advanced(byNanoseconds: 5 * second)
     #expect(cell.claim())
-    #expect(cell.succeed(probe: true) == .cameBack)
+    #expect(cell.succeed(probe: true) == .cameBack(wasUnhealthy: false))
     // What took it out is forgotten.
     for _ in 0..<19 { #expect(cell.fail() == .nothing) }
     #expect(cell.fail() != .nothing)
@@ -254,7 +254,9 @@ private func claimProbe(
   func checks() throws {
     let cell = Cell(consecutive)
     let until = try cell.takeOut()
-    #expect(cell.accrual.pointee.checked(isHealthy: false, ejections: cell.ejections.pointee) == .becameUnhealthy)
+    #expect(
+      cell.accrual.pointee.checked(isHealthy: false, ejections: cell.ejections.pointee)
+        == .becameUnhealthy(wasOut: true))
     #expect(cell.accrual.pointee.checked(isHealthy: false, ejections: cell.ejections.pointee) == .nothing)
     #expect(cell.state == .unhealthy)
     #expect(cell.ejections.pointee.value == 0)
@@ -264,7 +266,8 @@ private func claimProbe(
     #expect(cell.fail(probe: true) == .nothing)
     cell.accrual.pointee.probeAbandoned(now: cell.now)
     #expect(cell.state == .unhealthy)
-    #expect(cell.accrual.pointee.checked(isHealthy: true, ejections: cell.ejections.pointee) == .cameBack)
+    #expect(
+      cell.accrual.pointee.checked(isHealthy: true, ejections: cell.ejections.pointee) == .cameBack(wasUnhealthy: true))
     #expect(cell.state == .inService(failures: 0))
     #expect(cell.accrual.pointee.checked(isHealthy: true, ejections: cell.ejections.pointee) == .nothing)
     #expect(cell.ejections.pointee.value == 0)
@@ -275,11 +278,11 @@ private func claimProbe(
     let cell = Cell(consecutive)
     #expect(cell.accrual.pointee.reset(ejections: cell.ejections.pointee) == .nothing)
     _ = try cell.takeOut()
-    #expect(cell.accrual.pointee.reset(ejections: cell.ejections.pointee) == .cameBack)
+    #expect(cell.accrual.pointee.reset(ejections: cell.ejections.pointee) == .cameBack(wasUnhealthy: false))
     #expect(cell.ejections.pointee.value == 0)
     #expect(cell.state == .inService(failures: 0))
     _ = cell.accrual.pointee.checked(isHealthy: false, ejections: cell.ejections.pointee)
-    #expect(cell.accrual.pointee.reset(ejections: cell.ejections.pointee) == .cameBack)
+    #expect(cell.accrual.pointee.reset(ejections: cell.ejections.pointee) == .cameBack(wasUnhealthy: true))
     #expect(cell.ejections.pointee.value == 0)
   }
 
@@ -308,7 +311,7 @@ private func claimProbe(
         for _ in 0..<50 where claimProbe(place, now, for: second) { claims.wrappingAdd(1, ordering: .relaxed) }
       }
       #expect(claims.load(ordering: .relaxed) == 1, "round \(round)")
-      #expect(cell.succeed(probe: true) == .cameBack)
+      #expect(cell.succeed(probe: true) == .cameBack(wasUnhealthy: false))
     }
   }
 

@@ -42,12 +42,20 @@ struct ShardPolicyTests {
   }
 
   @Test(
-    "the shorter of the request's and the attempt's time counts",
-    arguments: [(nil, 2000), (1, 1), (1999, 1999), (2000, 2000), (5000, 2000)] as [(Int?, UInt64)])
-  func attempt(milliseconds: Int?, expected: UInt64) {
+    "an attempt has a time of its own only where it is written", arguments: [nil, 1, 1999, 5000] as [UInt64?])
+  func attempt(milliseconds: UInt64?) {
     var policy = ServicePolicy()
     policy.timeouts.request = .seconds(2)
     policy.timeouts.attempt = milliseconds.map { .milliseconds($0) }
-    #expect(ShardPolicy(policy).requestTimeoutNanoseconds == expected * 1_000_000)
+    #expect(ShardPolicy(policy).requestTimeoutNanoseconds == 2_000_000_000)
+    #expect(ShardPolicy(policy).attemptTimeoutNanoseconds == milliseconds.map { $0 * 1_000_000 })
+  }
+
+  @Test(
+    "breakers take out no more endpoints than the balancer can do without", arguments: [(0, 100), (50, 50), (100, 0)])
+  func mostOut(panic: Int, expected: Int) {
+    var policy = ServicePolicy()
+    policy.balancer.panic = panic
+    #expect(ShardPolicy(policy).mostOutPercent == expected)
   }
 }

@@ -17,6 +17,8 @@ public struct FairleadOptions: Sendable {
   public var extra: String = ""
   /// The inside of `node: { … }` besides name and shards.
   public var node: String = ""
+  /// The inside of the listener's `{ … }` besides name, address and direction.
+  public var listener: String = ""
   public var environment: [String: String] = [:]
   /// Opens as many descriptors as the hard limit allows when true; else the shell's default.
   public var accessLog = false
@@ -36,7 +38,8 @@ public struct FairleadOptions: Sendable {
     let policy = policy.sorted { $0.key < $1.key }.map { "    \($0.key): \($0.value)" }
     var lines = ["node: { name: test-node, shards: \(shards)\(node.isEmpty ? "" : ", " + node) }"]
     lines += ["admin: { socket: \(directory.path("admin.sock")) }"]
-    lines += ["listeners:", "  - { name: outbound, address: \"127.0.0.1:0\", direction: outbound }"]
+    let listener = listener.isEmpty ? "" : ", " + listener
+    lines += ["listeners:", "  - { name: outbound, address: \"127.0.0.1:0\", direction: outbound\(listener) }"]
     lines += ["discovery:", "  - kind: static", "    prefix: static"]
     lines += services.isEmpty ? ["    services: {}"] : ["    services:"] + services
     lines += ["delegations: |", "  /svc => /#/static ;"]

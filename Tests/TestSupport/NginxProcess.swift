@@ -11,12 +11,16 @@ public final class NginxProcess: Sendable {
   public static var isInstalled: Bool { findTool("nginx") != nil }
 
   /// Starts nginx; `locations` goes into its `server` block, and files may be written below `www` first.
-  public init(locations: String, prepare: (TemporaryDirectory) throws -> Void = { _ in }) throws {
+  ///
+  /// - Parameter port: where one that has ended was; nil for any.
+  public init(
+    locations: String, port: UInt16? = nil, prepare: (TemporaryDirectory) throws -> Void = { _ in }
+  ) throws {
     guard let nginx = findTool("nginx") else { throw HarnessError("nginx is not installed") }
     directory = try TemporaryDirectory()
     try prepare(directory)
     for _ in 0..<10 {
-      let address = LoopbackAddress(port: try probablyFreePort())
+      let address = LoopbackAddress(port: try port ?? probablyFreePort())
       let configuration = try directory.write("nginx.conf", Self.text(address, directory, locations))
       let child = try Child(
         [nginx, "-p", directory.path, "-c", configuration, "-e", directory.path("error.log"), "-g", "daemon off;"],

@@ -45,16 +45,6 @@ public import Base
     return MonotonicInstant(nanoseconds: overflow ? .max : sum)
   }
 
-  /// Writes the header's value as said now. Returns how many bytes that took, at most `encodedByteCount`; zero when there is
-  /// no room for them.
-  public func write(into bytes: UnsafeMutableRawBufferPointer, wallNow: UInt64) -> Int {
-    guard bytes.count >= Self.encodedByteCount else { return 0 }
-    var count = Self.write(min(wallNow, wallNanoseconds), into: bytes, at: 0)
-    bytes[count] = Self.space
-    count += 1
-    return Self.write(wallNanoseconds, into: bytes, at: count)
-  }
-
   /// The most a value takes: twice twenty digits and the blank.
   public static var encodedByteCount: Int { 41 }
 
@@ -74,21 +64,5 @@ public import Base
       position += 1
     }
     return position > start ? value : nil
-  }
-
-  /// Returns the position after the digits.
-  private static func write(_ number: UInt64, into bytes: UnsafeMutableRawBufferPointer, at start: Int) -> Int {
-    var digits = 1
-    var rest = number / 10
-    while rest > 0 {
-      digits += 1
-      rest /= 10
-    }
-    rest = number
-    for position in stride(from: start + digits - 1, through: start, by: -1) {
-      bytes[position] = 0x30 &+ UInt8(truncatingIfNeeded: rest % 10)
-      rest /= 10
-    }
-    return start + digits
   }
 }

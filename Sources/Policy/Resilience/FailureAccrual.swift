@@ -77,10 +77,10 @@ public struct FailureAccrual: ~Copyable, Sendable {
     case wentOut(until: MonotonicInstant)
     /// Out already, and stays so until this instant: the probe failed.
     case stayedOut(until: MonotonicInstant)
-    /// Active checks took it out.
-    case becameUnhealthy
-    /// In service again.
-    case cameBack
+    /// Active checks took it out; it may have been out already.
+    case becameUnhealthy(wasOut: Bool)
+    /// In service again, by a request or by an active check.
+    case cameBack(wasUnhealthy: Bool)
   }
 
   /// The word that balancers see. First in memory: see `gate(of:)`.
@@ -135,7 +135,7 @@ public struct FailureAccrual: ~Copyable, Sendable {
       forget()
       if exchange(&seen, 0) {
         ejections.subtract()
-        return .cameBack
+        return .cameBack(wasUnhealthy: false)
       }
     }
     return .nothing
@@ -189,21 +189,22 @@ public struct FailureAccrual: ~Copyable, Sendable {
     if isHealthy {
       var seen = UInt64.max
       forget()
-      return exchange(&seen, 0) ? .cameBack : .nothing
+      return exchange(&seen, 0) ? .cameBack(wasUnhealthy: true) : .nothing
     }
     let before = gate.exchange(.max, ordering: .acquiringAndReleasing)
     if before == .max { return .nothing }
     if before != 0 { ejections.subtract() }
-    return .becameUnhealthy
+    return .becameUnhealthy(wasOut: before != 0)
   }
 
-  /// Puts the endpoint back in service whatever it was: it leaves the service, or nothing judges it any more.
+  /// Puts the endpoint back in service whatever it was: nothing judges it any more. An endpoint that leaves its service is
+  /// rather called unhealthy for good, so that what is still in flight at it cannot take it out again.
   public borrowing func reset(ejections: borrowing EjectionCount) -> Change {
     forget()
     let before = gate.exchange(0, ordering: .acquiringAndReleasing)
     if before == 0 { return .nothing }
     if before != .max { ejections.subtract() }
-    return .cameBack
+    return .cameBack(wasUnhealthy: before == .max)
   }
 
   // MARK: Judging
