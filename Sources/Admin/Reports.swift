@@ -28,14 +28,19 @@ public struct StatusReport: JSONReport, Equatable {
     public var connections: Int
     public var requests: UInt64
     public var loopLagNanoseconds: UInt64
+    /// What it refuses new requests for; nil when it does not.
+    public var overload: String?
 
-    public init(index: Int, cpu: Int? = nil, connections: Int = 0, requests: UInt64 = 0, loopLagNanoseconds: UInt64 = 0)
-    {
+    public init(
+      index: Int, cpu: Int? = nil, connections: Int = 0, requests: UInt64 = 0, loopLagNanoseconds: UInt64 = 0,
+      overload: String? = nil
+    ) {
       self.index = index
       self.cpu = cpu
       self.connections = connections
       self.requests = requests
       self.loopLagNanoseconds = loopLagNanoseconds
+      self.overload = overload
     }
 
     public func writeMembers(to json: inout JSONWriter) {
@@ -44,6 +49,7 @@ public struct StatusReport: JSONReport, Equatable {
       json.member("connections", connections)
       json.member("requests", requests)
       json.member("loopLagMilliseconds", milliseconds(loopLagNanoseconds))
+      json.member("overload", overload ?? "no")
     }
   }
 

@@ -11,6 +11,7 @@ struct StatusAnswer: Decodable {
     var connections: Int
     var requests: UInt64
     var loopLagMilliseconds: Double
+    var overload: String?
   }
 
   struct Listener: Decodable {
@@ -109,7 +110,11 @@ struct WorkloadsAnswer: Decodable {
 
     var name: String
     var match: Match
+    var weight: Double?
     var connections: Int
+    var queued: Int?
+    var rateLimited: UInt64?
+    var shed: UInt64?
     var requests: UInt64
     var responses: [String: UInt64]
     var unanswered: UInt64

@@ -37,11 +37,12 @@ extension CommandLineTool {
     }
     var shards = Table([
       ("SHARD", .right), ("CPU", .right), ("CONNECTIONS", .right), ("REQUESTS", .right), ("LAG", .right),
+      ("OVERLOAD", .left),
     ])
     for one in status.shards {
       shards.add([
         "\(one.index)", one.cpu.map(String.init) ?? "-", "\(one.connections)", "\(one.requests)",
-        "\(Display.fixed(one.loopLagMilliseconds, 2))ms",
+        "\(Display.fixed(one.loopLagMilliseconds, 2))ms", one.overload ?? "no",
       ])
     }
     console.output("\n\(listeners.text)\n\(shards.text)")

@@ -4,16 +4,23 @@ extension CommandLineTool {
   func workloads(_ invocation: Invocation, _ daemon: AdminConnection) throws(AdminClientError) {
     if invocation.isJSON { return try pass(daemon, "/workloads") }
     var table = Table([
-      ("WORKLOAD", .left), ("CONNECTIONS", .right), ("REQUESTS", .right), ("SUCCESS", .right), ("IN", .right),
-      ("OUT", .right), ("MATCHED BY", .left),
+      ("WORKLOAD", .left), ("WEIGHT", .right), ("CONNECTIONS", .right), ("QUEUED", .right), ("REQUESTS", .right),
+      ("SUCCESS", .right), ("REFUSED", .right), ("IN", .right), ("OUT", .right), ("MATCHED BY", .left),
     ])
     for one in try daemon.decoded(WorkloadsAnswer.self, "/workloads").workloads {
       table.add([
-        one.name, "\(one.connections)", "\(one.requests)", success(one), Display.bytes(one.bytesIn),
-        Display.bytes(one.bytesOut), matches(one.match),
+        one.name, weight(one), "\(one.connections)", "\(one.queued ?? 0)", "\(one.requests)", success(one),
+        "\((one.rateLimited ?? 0) &+ (one.shed ?? 0))", Display.bytes(one.bytesIn), Display.bytes(one.bytesOut),
+        matches(one.match),
       ])
     }
     console.output(table.text)
+  }
+
+  /// `2`, `0.5`.
+  private func weight(_ one: WorkloadsAnswer.Workload) -> String {
+    guard let weight = one.weight else { return "1" }
+    return Int(exactly: weight).map { "\($0)" } ?? "\(weight)"
   }
 
   /// As in `stat`: of the answers, those that are no server's error.

@@ -142,7 +142,7 @@ extension Shard {
       let count =
         LocalResponse.write(
           error, service: nil, closes: true, withBody: true, via: UnsafeRawBufferPointer(start: nil, count: 0),
-          into: buffer) ?? 0
+          retryAfter: takeRetryAfter(error), into: buffer) ?? 0
       // Best effort: the socket's buffer is empty, so this does not block; if it cannot be sent, the end says enough.
       send(descriptor, buffer.baseAddress, count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
     }

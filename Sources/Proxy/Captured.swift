@@ -56,6 +56,7 @@ extension Shard {
   func serve(_ connection: ConnectionPointer) {
     let listener = listenerPolicies[Int(connection.pointee.origin)]
     let isKnown = !connection.pointee.original.isNone
+    if refuseConnection(connection, isStream: listener.kind == .tcp || listener.kind == .detect && isKnown) { return }
     switch listener.kind {
     case .tcp: beginStream(connection)
     case .detect where isKnown && serverSpeaksFirst(connection.pointee.original.port): beginStream(connection)

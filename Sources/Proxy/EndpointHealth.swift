@@ -69,13 +69,13 @@ extension Shard {
   }
 
   /// For a client that is told that every endpoint is out: when the first of them is probed. Rounded up.
-  func secondsUntilProbe(_ error: ProxyError, _ number: ServiceNumber) -> UInt64? {
+  func secondsUntilProbe(_ error: ProxyError, _ number: ServiceNumber) -> UInt32? {
     guard error == .endpointsOut, let service = services.find(number) else { return nil }
     var soonest: MonotonicInstant?
     for slot in 0..<service.pointee.endpointCount where service.pointee.endpoints[slot].state == .live {
       guard case .out(let until)? = service.pointee.endpoints[slot].accrual?.pointee.state else { continue }
       soonest = min(soonest ?? until, until)
     }
-    return soonest.map { $0.nanoseconds(since: state.pointee.now) / 1_000_000_000 + 1 }
+    return soonest.map { UInt32(clamping: $0.nanoseconds(since: state.pointee.now) / 1_000_000_000 + 1) }
   }
 }

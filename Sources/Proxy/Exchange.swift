@@ -2,7 +2,8 @@
 // stream with an upstream one, and what it asks of them (`sendResponseHead`, `sendRequestBody`, `startUpstreamStream` …) is
 // the business of the protocol that is spoken there: HTTP1Downstream.swift, HTTP1Upstream.swift, Tunnel.swift.
 //
-//   begin     the head is there                       → find the service its name leads to (Naming.swift), admit
+//   begin     the head is there                       → find the service its name leads to (Naming.swift)
+//   turn      it is due                               → limits, a place among its service's requests (FairSharing.swift)
 //   dispatch  a service is known                      → pick an endpoint, take or open a connection
 //   attach    a connection is there                   → the request goes out
 //             a response head comes                   → pass it on; from here nothing can be retried
@@ -24,6 +25,10 @@ typealias ExchangePointer = UnsafeMutablePointer<Exchange>
 enum ExchangePhase: UInt8 {
   /// Waiting to hear what its name leads to. Its head is kept as it came, and the client's input is held.
   case naming
+  /// Waiting for its turn on this shard (FairSharing.swift).
+  case ready
+  /// Waiting for a place among its service's requests.
+  case queued
   /// Looking for a service, an endpoint, a connection.
   case dispatching
   /// Waiting in its service's queue for a connection to come free.
@@ -85,8 +90,9 @@ struct Exchange {
   var interimCount: UInt8 = 0
   var status: UInt16 = 0
   var errorCode: UInt16 = 0
-  /// The next exchange in its service's queue.
+  /// Neighbours in its service's queue for connections.
   var nextPending: UInt32 = noSlot
+  var previousPending: UInt32 = noSlot
   var record: UInt32 = noSlot
   let startedAt: MonotonicInstant
   var attemptStartedAt: MonotonicInstant
@@ -160,13 +166,13 @@ extension Shard {
     exchange.pointee.hashKey = selector.key(of: requestHead.pointee, in: bytes, from: downstream.pointee.peer)
     if writeRequestHead(exchange, bytes) {
       extendDeadline(exchange)
-      dispatch(exchange)
+      takeTurn(exchange)
     } else {
       fail(exchange, .refused(.headTooLong))
     }
   }
 
-  /// Gives an exchange its service, and finds room for it there. Returns why it is not served.
+  /// Gives an exchange its service. Returns why it is not served.
   private func bind(
     _ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ resolution: Resolution
   ) -> ProxyError? {
@@ -179,7 +185,7 @@ extension Shard {
         if !give(exchange, service) { return .unknownName }
       }
     }
-    return admit(exchange) ? nil : .tooManyRequests
+    return nil
   }
 
   /// Gives an exchange its service. False when that has just been given up.
@@ -193,17 +199,6 @@ extension Shard {
   private func isLooping(_ bytes: UnsafeRawBufferPointer) -> Bool {
     guard sendsVia else { return false }
     return requestHead.pointee.countVia(pseudonym: viaPseudonym, in: bytes) > limits.viaHops
-  }
-
-  /// Counts an exchange against its service's limit.
-  func admit(_ exchange: ExchangePointer) -> Bool {
-    let service = services.service(exchange.pointee.service)
-    guard service.pointee.shared.pointee.requests.tryAdd(limit: service.pointee.policy.requestLimit) else {
-      return false
-    }
-    exchange.pointee.flags.insert(.admitted)
-    service.pointee.shared.pointee.budget.deposit(service.pointee.policy.retries.budget, now: state.pointee.now)
-    return true
   }
 
   // MARK: Dispatch
@@ -372,7 +367,7 @@ extension Shard {
     downstream.pointee.exchange = noSlot
     endLoad(exchange)
     abandonProbe(exchange)
-    if exchange.pointee.phase == .pending { leaveQueue(exchange) }
+    leaveWaiting(exchange)
     if exchange.pointee.upstream != noSlot {
       let upstream = connections.pointer(exchange.pointee.upstream)
       exchange.pointee.upstream = noSlot
@@ -384,7 +379,7 @@ extension Shard {
     segments.releaseAll(&exchange.pointee.replay)
     releaseHead(exchange)
     if exchange.pointee.flags.contains(.admitted) {
-      services.service(exchange.pointee.service).pointee.shared.pointee.requests.subtract()
+      leavePlace(services.service(exchange.pointee.service))
     }
     leaveOriginal(exchange)
     statistics.countExchange(

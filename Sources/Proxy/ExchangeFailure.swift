@@ -44,10 +44,14 @@ extension Shard {
     case .backingOff where !isOver:
       backoffEnded(exchange)
       return
-    case .dispatching where !isOver, .pending where !isOver:
+    case .ready where !isOver, .queued where !isOver, .dispatching where !isOver, .pending where !isOver:
       armTimer(exchange)
       return
     default: break
+    }
+    if exchange.pointee.phase == .queued, !isPastDeadline(exchange) {
+      fail(exchange, noPlaceError(services.service(exchange.pointee.service)))
+      return
     }
     if isMoving(exchange), !isPastDeadline(exchange) {
       extendDeadline(exchange)

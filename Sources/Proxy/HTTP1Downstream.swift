@@ -244,8 +244,8 @@ extension Shard {
     }
     let written = LocalResponse.write(
       error, service: serviceName(service), closes: closes,
-      withBody: !codec.flags.contains(.headRequest), retryAfterSeconds: secondsUntilProbe(error, service),
-      via: viaLine,
+      withBody: !codec.flags.contains(.headRequest), via: viaLine,
+      retryAfter: takeRetryAfter(error) ?? secondsUntilProbe(error, service),
       into: UnsafeMutableRawBufferPointer(start: target, count: LocalResponse.sizeLimit))
     guard let written else {
       close(downstream, abort: true)

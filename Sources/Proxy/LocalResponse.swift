@@ -13,11 +13,12 @@ enum LocalResponse {
   /// - Parameters:
   ///   - service: the name of the service, where one was found.
   ///   - withBody: false for the answer to a HEAD request, which has the same head.
-  ///   - retryAfterSeconds: when trying again may help, where that is known.
   ///   - via: a whole `via` line, or nothing.
+  ///   - retryAfter: seconds after which to come again; nil where that says nothing.
   static func write(
-    _ error: ProxyError, service: String?, closes: Bool, withBody: Bool, retryAfterSeconds: UInt64? = nil,
-    via: UnsafeRawBufferPointer, into buffer: UnsafeMutableRawBufferPointer
+    _ error: ProxyError, service: String?, closes: Bool, withBody: Bool, via: UnsafeRawBufferPointer,
+    retryAfter: UInt32? = nil,
+    into buffer: UnsafeMutableRawBufferPointer
   ) -> Int? {
     var writer = HTTP1Writer(buffer)
     let name = service.map { String($0.prefix(64)) } ?? ""
@@ -32,10 +33,9 @@ enum LocalResponse {
     explanation.write(&writer)
     writer.append("\r\nfairlead-code: FL")
     writer.append(decimal: UInt64(error.code))
-    let isSoon = error == .tooManyConnections || error == .tooManyRequests || error == .nodeFull
-    if let seconds = retryAfterSeconds ?? (isSoon ? 1 : nil) {
+    if let retryAfter {
       writer.append("\r\nretry-after: ")
-      writer.append(decimal: seconds)
+      writer.append(decimal: UInt64(retryAfter))
     }
     if error.status == 405 { writer.append("\r\nallow: GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH") }
     writer.append("\r\n")

@@ -53,7 +53,8 @@ public final class Node: @unchecked Sendable {
     loop: ControlLoop, keeper: (any ListenerKeeper)? = nil
   ) throws(NodeError) -> Node {
     let snapshot = Snapshot(configuration, generation: 1)
-    let shared = NodeShared(shardCount: shardCount, logNames: LogNames(snapshot, names))
+    let shared = NodeShared(
+      shardCount: shardCount, logNames: LogNames(snapshot, names), workloadCount: snapshot.workloads.names.count)
     let metrics = NodeMetrics(registry: registry)
     var survey = HostSurvey(snapshot.workloads)
     if snapshot.workloads.needsOwners { _ = survey.look() }

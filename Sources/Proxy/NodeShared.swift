@@ -30,6 +30,10 @@ enum ShardMessage: Sendable {
   case freeConnection(service: UInt32)
   /// A connection of a service was closed while requests wait for one.
   case connectionFreed(service: UInt32)
+  /// A place among a service's requests, counted already, for who waits on this shard.
+  case place(service: UInt32)
+  /// A shard has let one more wait for a service than may: another has to go.
+  case makeRoom(service: UInt32)
   /// The control thread has looked at the host.
   case host(HostTables)
   /// `keepsListeners`: what waits at a listening socket that is kept is the next process's.
@@ -81,6 +85,9 @@ final class NodeShared: @unchecked Sendable {
   let downstreamConnections = LimitCell()
   /// What the access log's records call listeners and services.
   let logNames: LogNames
+  let workloadCells: WorkloadRateCells
+  /// Resident memory against its mark, in millionths; 0 without a mark.
+  private let memory = Atomic<UInt64>(0)
   /// The ports of this node's listeners. Set before the shards run.
   nonisolated(unsafe) var ownPorts: [UInt16] = []
   /// Cgroups that a shard met and found in no table, for the control thread.
@@ -99,7 +106,9 @@ final class NodeShared: @unchecked Sendable {
   private let loads: UnsafeMutablePointer<Atomic<Int>>
   private static let loadStride = 128 / MemoryLayout<Atomic<Int>>.stride
 
-  init(shardCount: Int, logNames: LogNames) {
+  /// - Parameter workloadCount: with `other`.
+  init(shardCount: Int, logNames: LogNames, workloadCount: Int = 1) {
+    workloadCells = WorkloadRateCells(workloadCount: workloadCount)
     self.shardCount = shardCount
     self.logNames = logNames
     mailboxes = (0..<shardCount).map { _ in Mailbox(capacity: 65_536) }
@@ -110,6 +119,7 @@ final class NodeShared: @unchecked Sendable {
 
   deinit {
     loads.deallocate()
+    workloadCells.deallocate()
     for descriptor in wakeDescriptors where descriptor >= 0 { Glibc.close(descriptor) }
   }
 
@@ -137,6 +147,14 @@ final class NodeShared: @unchecked Sendable {
   /// To all shards.
   func broadcast(_ message: ShardMessage) {
     for shard in 0..<shardCount { _ = send(message, to: shard) }
+  }
+
+  // MARK: Memory
+
+  /// 1 at the mark.
+  var memoryPressure: Double { Double(memory.load(ordering: .relaxed)) / 1e6 }
+  func setMemoryPressure(_ pressure: Double) {
+    memory.store(pressure.isFinite ? UInt64(min(max(pressure, 0), 1e6) * 1e6) : 0, ordering: .relaxed)
   }
 
   // MARK: Names

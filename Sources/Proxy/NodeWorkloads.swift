@@ -47,6 +47,11 @@ extension Node {
       WorkloadSummary(
         name: name, connections: gauge(metrics.workloads.connections.family, [name]),
         responses: ServiceCells.classes.map { counter(metrics.workloads.requests.family, [name, $0]) },
+        queued: gauge(metrics.workloads.queued.family, [name]),
+        rateLimited: ["workload", "connection"].reduce(0) {
+          $0 &+ counter(metrics.workloads.rateLimited.family, [$1, name])
+        },
+        shed: ["loop_lag", "memory"].reduce(0) { $0 &+ counter(metrics.workloads.shed.family, [name, $1]) },
         bytesIn: counter(metrics.workloads.bytes.family, [name, "in"]),
         bytesOut: counter(metrics.workloads.bytes.family, [name, "out"]))
     }

@@ -34,6 +34,9 @@ enum ProxyError: Equatable {
   case noDescriptor
   case nodeFull
   case tooManyDestinations
+  case rateLimited
+  case connectionRateLimited
+  case overloaded
   case loop
   case straightConnection
   case selfLoop
@@ -67,6 +70,9 @@ enum ProxyError: Equatable {
     case .noDescriptor: 2204
     case .nodeFull: 2205
     case .tooManyDestinations: 2206
+    case .rateLimited: 2207
+    case .connectionRateLimited: 2208
+    case .overloaded: 2209
     case .loop: 2301
     case .straightConnection: 2302
     case .selfLoop: 2303
@@ -87,9 +93,9 @@ enum ProxyError: Equatable {
     case .endpointUnreachable, .endpointClosed, .endpointGarbage, .responseTruncated: 502
     case .connectTimeout, .requestTimeout, .attemptTimeout, .deadlineExceeded, .nameTimeout: 504
     case .endpointsOut, .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull,
-      .tooManyDestinations,
-      .tooManyNames:
+      .tooManyDestinations, .tooManyNames, .overloaded:
       503
+    case .rateLimited, .connectionRateLimited: 429
     case .loop, .selfLoop: 508
     case .straightConnection: 421
     }
@@ -124,6 +130,9 @@ enum ProxyError: Equatable {
     case .noDescriptor: "the proxy has run out of descriptors"
     case .nodeFull: "the proxy has too many connections (limits.connections)"
     case .tooManyDestinations: "too many original destinations are in use at once (limits.destinations)"
+    case .rateLimited: "more requests have come than may (rateLimit)"
+    case .connectionRateLimited: "more connections have come than may (connectionRate)"
+    case .overloaded: "the proxy has more to do than it can (limits.overload)"
     case .loop: "the request has passed this node too often (limits.viaHops)"
     case .straightConnection: "this port takes captured connections only (listeners.capture)"
     case .selfLoop: "the connection was on its way to the proxy itself"
@@ -139,8 +148,9 @@ enum ProxyError: Equatable {
       .attemptTimeout, .deadlineExceeded, .endpointsOut, .noEndpoint:
       "fairlead endpoints"
     case .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations, .nameTimeout,
-      .tooManyNames:
+      .tooManyNames, .overloaded:
       "fairlead status"
+    case .rateLimited, .connectionRateLimited: "fairlead workloads"
     case .straightConnection, .selfLoop: "fairlead capture status"
     }
   }
@@ -149,7 +159,7 @@ enum ProxyError: Equatable {
   var endsConnection: Bool {
     switch self {
     case .refused, .headerTimeout, .bodyTimeout, .clientGone, .responseTruncated, .nodeFull, .straightConnection,
-      .selfLoop:
+      .selfLoop, .connectionRateLimited:
       true
     default: false
     }
@@ -172,6 +182,7 @@ enum ProxyError: Equatable {
     .endpointGarbage, .responseTruncated,
     .requestTimeout, .attemptTimeout, .deadlineExceeded, .endpointsOut, .noEndpoint, .tooManyConnections,
     .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations,
+    .rateLimited, .connectionRateLimited, .overloaded,
     .loop,
     .straightConnection, .selfLoop,
   ]

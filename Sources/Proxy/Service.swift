@@ -16,25 +16,38 @@ struct LimitCell: ~Copyable {
 
   /// Adds one unless `limit` is reached.
   func tryAdd(limit: Int) -> Bool {
-    if count.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
-    count.wrappingSubtract(1, ordering: .relaxed)
+    var seen = count.load(ordering: .relaxed)
+    while seen < limit {
+      let (exchanged, original) = count.weakCompareExchange(
+        expected: seen, desired: seen &+ 1, ordering: .sequentiallyConsistent)
+      if exchanged { return true }
+      seen = original
+    }
     return false
   }
 
-  func add() { count.wrappingAdd(1, ordering: .relaxed) }
-  func subtract() { count.wrappingSubtract(1, ordering: .relaxed) }
-  var value: Int { count.load(ordering: .relaxed) }
+  // Who leaves looks whether somebody waits, and who waits looks whether somebody has left: one of both sees the other.
+  func add() { count.wrappingAdd(1, ordering: .sequentiallyConsistent) }
+  func subtract() { count.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
+  var value: Int { count.load(ordering: .sequentiallyConsistent) }
 }
 
 /// What is judged for a service as a whole, not per shard.
 struct SharedService: ~Copyable {
   let requests = LimitCell()
   let connections = LimitCell()
+  /// Waiting for a place among its requests.
   let pending = LimitCell()
+  /// Waiting for a connection.
+  let connectionWaiters = LimitCell()
+  let rate = RateCell()
+  let waiting: WaitingWeights
   /// What its failing may cost in further attempts.
   let budget = RetryBudget()
   /// Endpoints that failure accrual has taken out.
   let ejections = EjectionCount()
+
+  init(shardCount: Int) { waiting = WaitingWeights(shardCount: shardCount) }
 }
 
 /// A service. Its plain members are set once; cells may be used from any thread.
@@ -65,7 +78,7 @@ final class Service: @unchecked Sendable {
     self.cells = cells
     authority = UnsafeRawBufferPointer.copy(Array(name.utf8.prefix(64)))
     shared = .allocate(capacity: 1)
-    shared.initialize(to: SharedService())
+    shared.initialize(to: SharedService(shardCount: cells.count))
     healthWord = .allocate(capacity: 1)
     healthWord.initialize(to: Atomic(0))
     healthEpoch = HealthEpoch(healthWord)

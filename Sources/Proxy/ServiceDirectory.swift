@@ -197,6 +197,7 @@ final class ServiceDirectory {
     var policy = configuration.policy(forServiceName: "/svc")
     policy.limits.connections = configuration.limits.connections
     policy.limits.requests = configuration.limits.connections
+    policy.rateLimit = nil
     if let number = set("/#/original", label: "(original)", policy: policy, endpoints: []) { original(number) }
   }
 

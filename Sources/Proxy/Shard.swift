@@ -57,6 +57,7 @@ final class Shard {
   /// Nil where no workloads are configured.
   let callers: Callers?
   let state: UnsafeMutablePointer<ShardState>
+  let sharing: UnsafeMutablePointer<Sharing>
   private let batch: UnsafeMutablePointer<Completion>
 
   private static let batchCapacity = 256
@@ -121,6 +122,9 @@ final class Shard {
     batch = .allocate(capacity: Shard.batchCapacity)
     state = .allocate(capacity: 1)
     state.initialize(to: ShardState(now: now, random: random, limits: limits))
+    sharing = .allocate(capacity: 1)
+    sharing.initialize(
+      to: try Sharing(snapshot.configuration.workloads, exchanges: Shard.exchangeCapacity, now: now))
     setTargets()
   }
 
@@ -168,6 +172,7 @@ final class Shard {
       }
     }
     retryPending(service)
+    givePlacesLater(service)
   }
 
   /// Frees what has drained, a few times a second while there is something that drains.
@@ -199,8 +204,11 @@ final class Shard {
         state.pointee.acceptRetryAt = nil
         armAccepts()
       }
+      serveWaiting()
       endTurn()
-      statistics.countTurn(nanoseconds: MonotonicInstant.now().nanoseconds(since: begin))
+      let elapsed = MonotonicInstant.now().nanoseconds(since: begin)
+      statistics.countTurn(nanoseconds: elapsed)
+      watchLoad(turnNanoseconds: elapsed)
     }
   }
 
@@ -251,6 +259,7 @@ final class Shard {
   }
 
   private func waitLimit() -> UInt64? {
+    if hasWaitingWork { return 0 }
     // The clock as of the end of the turn: what was scheduled in it counts from there.
     let now = state.pointee.now
     var wake = connectionTimers.nextWake(after: now)
@@ -355,6 +364,8 @@ final class Shard {
       case .loads(let gather): gather.add(listLoads())
       case .freeConnection(let service): freeIdleConnection(of: service)
       case .connectionFreed(let number): if let service = services.find(number) { retryPending(service) }
+      case .place(let number): if let service = services.find(number) { _ = takePlace(service) }
+      case .makeRoom(let number): if let service = services.find(number) { makeRoom(service) }
       case .host(let tables): takeHostTables(tables)
       case .drain(let keepsListeners): beginDrain(keepsListeners: keepsListeners)
       case .stop: state.pointee.isStopping = true
@@ -423,6 +434,9 @@ final class Shard {
     listenerPolicies.deallocate()
     authorityText.deallocate()
     batch.deallocate()
+    sharing.pointee.destroy()
+    sharing.deinitialize(count: 1)
+    sharing.deallocate()
     state.pointee.targets?.deallocate()
     state.pointee.dirty.destroy()
     state.pointee.closing.destroy()

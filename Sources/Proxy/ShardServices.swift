@@ -24,6 +24,8 @@ struct ShardPolicy {
   let accrual: AccrualPolicy
   /// Endpoints that failure accrual may take out: past this the balancer would use all of them anyway.
   let mostOutPercent: Int
+  /// Of requests to the service.
+  let rate: RateLimit?
 
   init(_ policy: ServicePolicy) {
     connectTimeoutNanoseconds = policy.timeouts.connect.wholeNanoseconds
@@ -37,6 +39,7 @@ struct ShardPolicy {
     retries = RetryPolicy(policy.retries)
     accrual = policy.circuitBreaker.accrual
     mostOutPercent = 100 - policy.balancer.panic
+    rate = policy.rateLimit?.compiled
   }
 }
 
@@ -94,6 +97,10 @@ struct ShardService {
   /// Exchanges waiting for a connection, first come first served, linked by `Exchange.nextPending`.
   var pendingHead: UInt32 = noSlot
   var pendingTail: UInt32 = noSlot
+  /// Exchanges waiting for a place among its requests, by workload; made when the first has to wait.
+  var queue: FairQueue?
+  /// Places have come free that may be given to who waits: in the list of those to see to before the turn ends.
+  var hasFreePlaces = false
   var updates: UInt32 = 0
   /// Being given up, or has slots that drain.
   var isSwept = false
@@ -298,6 +305,7 @@ final class ShardServices {
     service.pointee.balancer?.deallocate()
     service.pointee.hash.deallocate()
     service.pointee.cells.panic.set(0)
+    service.pointee.queue?.destroy()
     let identity = service.pointee.identity
     service.deinitialize(count: 1)
     service.deallocate()

@@ -58,6 +58,8 @@ struct ShardLimits {
   let headerTimeoutNanoseconds: UInt64
   let idleTimeoutNanoseconds: UInt64
   let viaHops: Int
+  /// 0 for none.
+  let loopLagMarkNanoseconds: UInt64
 
   init(_ configured: Configuration.Limits) {
     head = HTTP1Limits(
@@ -67,5 +69,6 @@ struct ShardLimits {
     headerTimeoutNanoseconds = configured.headerTimeout.wholeNanoseconds
     idleTimeoutNanoseconds = configured.idleTimeout.wholeNanoseconds
     viaHops = configured.viaHops
+    loopLagMarkNanoseconds = configured.overload.loopLag?.wholeNanoseconds ?? 0
   }
 }

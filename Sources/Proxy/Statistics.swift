@@ -3,6 +3,7 @@
 
 import Base
 import Capture
+import Policy
 import Telemetry
 
 /// The families of a node: those every dashboard knows (`ProxyMetrics`), and the data plane's own.
@@ -31,6 +32,8 @@ final class NodeMetrics: Sendable {
   let originalDestinations: GaugeFamily
   let sourcesNotKept: CounterFamily
   let balancerPanic: GaugeFamily
+  let overloadState: GaugeFamily
+  let overloadChanges: CounterFamily
 
   init(registry: Registry) {
     self.registry = registry
@@ -47,7 +50,7 @@ final class NodeMetrics: Sendable {
       "fairlead_health_checks_total", help: "Active health checks, by what came of them.",
       labels: ["service", "outcome"])
     pendingRequests = registry.gauge(
-      "fairlead_pending_requests", help: "Requests waiting for a connection to their service.")
+      "fairlead_pending_requests", help: "Requests waiting for a connection to their service, or for a place there.")
     connectFailures = registry.counter(
       "fairlead_connect_failures_total", help: "Connects to endpoints that were refused or took too long.")
     acceptFailures = registry.counter(
@@ -87,6 +90,13 @@ final class NodeMetrics: Sendable {
       labels: ["service"], merge: .maximum)
     sourcesNotKept = registry.counter(
       "fairlead_sources_not_kept_total", help: "Upstream connections that could not be made from the client's address.")
+    overloadState = registry.gauge(
+      "fairlead_overload_state",
+      help: "Whether a shard refuses new requests because there is too much to do: 0 no, 1 for its lag, 2 for memory.",
+      labels: ["shard"])
+    overloadChanges = registry.counter(
+      "fairlead_overload_changes_total", help: "How often a shard began to refuse new requests, or ceased to.",
+      labels: ["shard"])
   }
 
   func endpointCells(shard: Int, service: String, endpoint: String) -> EndpointCells {
@@ -134,6 +144,7 @@ struct ServiceCells {
   let exhaustedRetries: CounterCell
   /// 1 while this shard uses all endpoints, however few are healthy.
   let panic: GaugeCell
+  let rateLimited: CounterCell
   private let streams: UnsafeMutablePointer<CounterCell>
   private let streamBytesIn: CounterCell
   private let streamBytesOut: CounterCell
@@ -163,6 +174,7 @@ struct ServiceCells {
     closedRetries = metrics.common.retries.cell(shard: shard, labels: [service, "closed"])
     statusRetries = metrics.common.retries.cell(shard: shard, labels: [service, "status"])
     timeoutRetries = metrics.common.retries.cell(shard: shard, labels: [service, "timeout"])
+    rateLimited = metrics.workloads.rateLimited.cell(shard: shard, labels: ["service", service])
     exhaustedRetries = metrics.common.retryBudgetExhausted.cell(shard: shard, labels: [service])
     panic = metrics.balancerPanic.cell(shard: shard, labels: [service])
   }
@@ -220,6 +232,8 @@ final class ShardStatistics {
   private let bytesOut: CounterCell
   private let loopLag: GaugeCell
   private let turns: CounterCell
+  private let overloadState: GaugeCell
+  private let overloadChanges: CounterCell
   private let errors: UnsafeMutablePointer<CounterCell>
   private let listeners: [GaugeCell]
   private let unknownServices: ServiceCells
@@ -257,6 +271,8 @@ final class ShardStatistics {
     bytesOut = common.bytes.cell(shard: shard, labels: ["out"])
     loopLag = common.loopLag.cell(shard: shard, labels: ["\(shard)"])
     turns = metrics.turns.cell(shard: shard, labels: ["\(shard)"])
+    overloadState = metrics.overloadState.cell(shard: shard, labels: ["\(shard)"])
+    overloadChanges = metrics.overloadChanges.cell(shard: shard, labels: ["\(shard)"])
     let all = ProxyError.all
     errors = .allocate(capacity: all.count)
     for (position, error) in all.enumerated() {
@@ -299,6 +315,11 @@ final class ShardStatistics {
     turns.add(1)
     let lag = loopLag.value
     loopLag.set(max(Int64(truncatingIfNeeded: nanoseconds), lag - lag >> 9))
+  }
+
+  func countOverload(_ overload: OverloadController, changed: Bool) {
+    if changed { overloadChanges.add(1) }
+    overloadState.set(overload.state == .normal ? 0 : overload.reason == .loopLag ? 1 : 2)
   }
 
   func countRetry(_ service: UnsafeMutablePointer<ShardService>, _ reason: RetryReason) {

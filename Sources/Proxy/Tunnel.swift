@@ -30,6 +30,8 @@ extension Shard {
     if accessLog != nil { openStreamRecord(exchange, downstream) }
     if let refusal = captureRefusal(downstream) {
       fail(exchange, refusal)
+    } else if isShed(downstream) {
+      fail(exchange, .overloaded)
     } else if !downstream.pointee.original.isNone {
       statistics.countCaptured(listener: Int(downstream.pointee.origin), isHTTP: false)
       streamNamed(exchange, downstream, .failed(.unknownName))
@@ -53,11 +55,11 @@ extension Shard {
       exchange.pointee.hashKey = service.pointee.hash.key(of: downstream.pointee.peer)
       statistics.countStream(service, exchange)
       extendDeadline(exchange)
-      dispatch(exchange)
+      admit(exchange)
     }
   }
 
-  /// Gives a stream its service, and finds room for it there. Returns why there is none.
+  /// Gives a stream its service. Returns why there is none.
   private func bindStream(
     _ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ resolution: Resolution
   ) -> ProxyError? {
@@ -69,7 +71,7 @@ extension Shard {
     } else if !goToOriginal(exchange, downstream) {
       return .tooManyDestinations
     }
-    return admit(exchange) ? nil : .tooManyRequests
+    return nil
   }
 
   /// The other side of a stream is there.

@@ -81,7 +81,9 @@ extension Shard {
     {
       return opened
     }
-    guard service.pointee.shared.pointee.pending.tryAdd(limit: service.pointee.policy.pendingLimit) else {
+    // Where places are shared, there are no more of them than connections: one comes free as soon as others let go of it.
+    let limit = sharesPlaces ? Int.max : service.pointee.policy.pendingLimit
+    guard service.pointee.shared.pointee.connectionWaiters.tryAdd(limit: limit) else {
       return .failed(.tooManyConnections)
     }
     enterQueue(exchange, service)
@@ -271,7 +273,7 @@ extension Shard {
       attach(exchange, connection)
       return
     }
-    if service.pointee.shared.pointee.pending.value > 0 {
+    if service.pointee.shared.pointee.connectionWaiters.value > 0 {
       // The same on another shard, which has asked once and been told that there was nothing idle.
       close(connection)
       return
@@ -334,7 +336,7 @@ extension Shard {
     // The place that came free is for the first that waits, here or on another shard.
     if service.pointee.pendingHead != noSlot {
       retryPending(service)
-    } else if service.pointee.shared.pointee.pending.value > 0 {
+    } else if service.pointee.shared.pointee.connectionWaiters.value > 0 {
       node.broadcast(.connectionFreed(service: connection.pointee.origin), from: index)
     }
   }
@@ -343,6 +345,7 @@ extension Shard {
 
   private func enterQueue(_ exchange: ExchangePointer, _ service: UnsafeMutablePointer<ShardService>) {
     exchange.pointee.nextPending = noSlot
+    exchange.pointee.previousPending = service.pointee.pendingTail
     if service.pointee.pendingTail == noSlot {
       service.pointee.pendingHead = exchange.pointee.index
     } else {
@@ -352,26 +355,24 @@ extension Shard {
     statistics.pendingRequests.add(1)
   }
 
-  /// Takes an exchange out of its service's queue, wherever it stands.
+  /// Takes an exchange out of its service's queue for connections, wherever it stands.
   func leaveQueue(_ exchange: ExchangePointer) {
     let service = services.service(exchange.pointee.service)
-    var previous = noSlot
-    var index = service.pointee.pendingHead
-    while index != noSlot, index != exchange.pointee.index {
-      previous = index
-      index = exchanges.pointer(index).pointee.nextPending
-    }
-    guard index != noSlot else { return }
-    let next = exchange.pointee.nextPending
+    let (previous, next) = (exchange.pointee.previousPending, exchange.pointee.nextPending)
     if previous == noSlot {
       service.pointee.pendingHead = next
     } else {
       exchanges.pointer(previous).pointee.nextPending = next
     }
-    if service.pointee.pendingTail == index { service.pointee.pendingTail = previous }
+    if next == noSlot {
+      service.pointee.pendingTail = previous
+    } else {
+      exchanges.pointer(next).pointee.previousPending = previous
+    }
     exchange.pointee.nextPending = noSlot
+    exchange.pointee.previousPending = noSlot
     exchange.pointee.phase = .dispatching
-    service.pointee.shared.pointee.pending.subtract()
+    service.pointee.shared.pointee.connectionWaiters.subtract()
     statistics.pendingRequests.add(-1)
   }
 }

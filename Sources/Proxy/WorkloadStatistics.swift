@@ -2,6 +2,7 @@
 // counting is an addition at an index. There are as many as the configuration names, and `other`.
 
 import Capture
+import Policy
 import Telemetry
 
 /// The families that count by workload.
@@ -11,6 +12,9 @@ struct WorkloadMetrics: Sendable {
   let bytes: CounterFamily
   /// How the questions went whose the other end of a connection is.
   let lookups: CounterFamily
+  let rateLimited: CounterFamily
+  let shed: CounterFamily
+  let queued: GaugeFamily
 
   init(registry: Registry) {
     requests = registry.counter(
@@ -25,6 +29,16 @@ struct WorkloadMetrics: Sendable {
       "fairlead_attribution_lookups_total",
       help: "Questions to the kernel whose a local connection is, by outcome; late: its cgroup was not known in time.",
       labels: ["outcome"])
+    rateLimited = registry.counter(
+      "fairlead_rate_limited_total",
+      help: "Requests and connections refused by a rate limit; scope: workload, connection (of a workload) or service.",
+      labels: ["scope", "name"])
+    shed = registry.counter(
+      "fairlead_shed_total", help: "Requests refused because there was too much to do, by what of.",
+      labels: ["workload", "reason"])
+    queued = registry.gauge(
+      "fairlead_workload_queued_requests", help: "Requests of a workload that wait for a place at their service.",
+      labels: ["workload"])
   }
 }
 
@@ -39,6 +53,11 @@ struct WorkloadCells {
     let connections: GaugeCell
     let bytesIn: CounterCell
     let bytesOut: CounterCell
+    let rateLimited: CounterCell
+    let connectionsRateLimited: CounterCell
+    let shedByLag: CounterCell
+    let shedByMemory: CounterCell
+    let queued: GaugeCell
   }
 
   init(_ metrics: WorkloadMetrics, shard: Int, names: [String]) {
@@ -50,7 +69,12 @@ struct WorkloadCells {
           requests: InlineArray { metrics.requests.cell(shard: shard, labels: [name, ServiceCells.classes[$0]]) },
           connections: metrics.connections.cell(shard: shard, labels: [name]),
           bytesIn: metrics.bytes.cell(shard: shard, labels: [name, "in"]),
-          bytesOut: metrics.bytes.cell(shard: shard, labels: [name, "out"])))
+          bytesOut: metrics.bytes.cell(shard: shard, labels: [name, "out"]),
+          rateLimited: metrics.rateLimited.cell(shard: shard, labels: ["workload", name]),
+          connectionsRateLimited: metrics.rateLimited.cell(shard: shard, labels: ["connection", name]),
+          shedByLag: metrics.shed.cell(shard: shard, labels: [name, "loop_lag"]),
+          shedByMemory: metrics.shed.cell(shard: shard, labels: [name, "memory"]),
+          queued: metrics.queued.cell(shard: shard, labels: [name])))
     }
   }
 
@@ -71,6 +95,17 @@ struct WorkloadCells {
     cells(of: workload).pointee.requests[min(Int(status / 100), 5)].add(1)
   }
 
+  func countRateLimited(_ workload: WorkloadNumber) { cells(of: workload).pointee.rateLimited.add(1) }
+  func countConnectionRateLimited(_ workload: WorkloadNumber) {
+    cells(of: workload).pointee.connectionsRateLimited.add(1)
+  }
+  func countShed(_ workload: WorkloadNumber, _ reason: OverloadController.Reason) {
+    switch reason {
+    case .loopLag: cells(of: workload).pointee.shedByLag.add(1)
+    case .memory: cells(of: workload).pointee.shedByMemory.add(1)
+    }
+  }
+  func countQueued(_ change: Int64, workload: WorkloadNumber) { cells(of: workload).pointee.queued.add(change) }
   func countReceived(_ workload: WorkloadNumber, _ count: UInt64) { cells(of: workload).pointee.bytesIn.add(count) }
   func countSent(_ workload: WorkloadNumber, _ count: UInt64) { cells(of: workload).pointee.bytesOut.add(count) }
 }
@@ -81,6 +116,12 @@ public struct WorkloadSummary: Sendable {
   public let connections: Int
   /// By status class: none, 1xx … 5xx.
   public let responses: [UInt64]
+  /// Waiting for a place at their service.
+  public let queued: Int
+  /// Requests and connections refused by a rate limit.
+  public let rateLimited: UInt64
+  /// Requests refused for want of time or memory.
+  public let shed: UInt64
   public let bytesIn: UInt64
   public let bytesOut: UInt64
 }

@@ -70,7 +70,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
     var report = StatusReport(
       node: configuration.node.name, build: build, processIdentifier: Int(getpid()),
       state: isDraining ? .draining : node == nil ? .starting : degraded.isEmpty ? .ready : .degraded,
-      uptimeSeconds: uptime, configuration: source, logLevel: logLevel, residentBytes: residentBytes(),
+      uptimeSeconds: uptime, configuration: source, logLevel: logLevel, residentBytes: MemoryWatch.residentBytes(),
       discovery: configuration.discovery.map {
         StatusReport.Discovery(
           prefix: $0.prefix, kind: $0.kind, services: $0.staticServices.count, ageSeconds: uptime)
@@ -87,7 +87,8 @@ final class Administration: NodeAdministration, @unchecked Sendable {
     report.shards = (0..<node.shardCount).map { shard in
       StatusReport.Shard(
         index: shard, cpu: node.shardCPUs[shard], connections: node.connectionCount(shard: shard),
-        requests: node.requestCount(shard: shard), loopLagNanoseconds: node.loopLagNanoseconds(shard: shard))
+        requests: node.requestCount(shard: shard), loopLagNanoseconds: node.loopLagNanoseconds(shard: shard),
+        overload: node.overload(shard: shard))
     }
     report.listeners = zip(configuration.listeners, node.listenerAddresses).enumerated().map { index, pair in
       StatusReport.Listener(
@@ -142,8 +143,9 @@ final class Administration: NodeAdministration, @unchecked Sendable {
       WorkloadReport(
         name: summary.name, addresses: workload?.addresses.map(\.description) ?? [], users: workload?.users ?? [],
         cgroups: workload?.cgroups ?? [], weight: workload?.weight ?? 1, onFailure: workload?.onFailure?.rawValue,
-        connections: summary.connections, responses: Array(summary.responses.dropFirst()),
-        unanswered: summary.responses[0], bytesIn: summary.bytesIn, bytesOut: summary.bytesOut)
+        connections: summary.connections, queued: summary.queued, rateLimited: summary.rateLimited, shed: summary.shed,
+        responses: Array(summary.responses.dropFirst()), unanswered: summary.responses[0], bytesIn: summary.bytesIn,
+        bytesOut: summary.bytesOut)
     }
     reply(Array(reports.dropFirst()) + Array(reports.prefix(1)))
   }
@@ -238,15 +240,4 @@ private func row(
     protocolName: connection.isTunnel ? "tunnel" : "http1", ageSeconds: Double(connection.ageNanoseconds) / 1e9,
     idleSeconds: Double(connection.idleNanoseconds) / 1e9,
     requests: UInt64(connection.requestCount), bytesIn: connection.bytesReceived, bytesOut: connection.bytesSent)
-}
-
-/// This process's resident memory, from /proc/self/statm.
-private func residentBytes() -> UInt64 {
-  guard let file = fopen("/proc/self/statm", "r") else { return 0 }
-  defer { fclose(file) }
-  var line = [CChar](repeating: 0, count: 128)
-  guard fgets(&line, Int32(line.count), file) != nil else { return 0 }
-  let text = String(decoding: line.prefix(while: { $0 != 0 }).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  let pages = text.split(separator: " ").dropFirst().first.flatMap { UInt64($0) } ?? 0
-  return pages * UInt64(sysconf(Int32(_SC_PAGESIZE)))
 }

@@ -17,6 +17,7 @@ final class Daemon {
   private let administration: Administration
   private let accessLog: AccessLogWriter?
   private let hostWatch: HostWatch
+  private let memoryWatch: MemoryWatch
   private let serviceManager: ServiceManager
   private let heartbeat: Heartbeat
   private let signOfLife: SignOfLife
@@ -170,6 +171,7 @@ final class Daemon {
     for line in node.workloadProblems() { Self.say("fairleadd: degraded: \(line)") }
     reloading = Reloading(path: path, node: node, loop: loop) { Self.say("fairleadd: \($0)") }
     hostWatch = HostWatch(node, loop)
+    memoryWatch = MemoryWatch(node, loop)
     heartbeat = Heartbeat(loop: loop, ping: { [node] reply in node.ping(reply) })
     let missed = ProxyMetrics(registry: registry).heartbeatMissed.cell(shard: registry.controlShard)
     heartbeat.onMissed = { missed.add(1) }

@@ -142,7 +142,7 @@ import class TestSupport.TemporaryDirectory
       "node           node-a\n", "state          ready\n", "up 1d 2h, 20.0 MiB resident",
       "configuration  /etc/fairlead/fairlead.yaml, generation 3", "access log     7 written, 0 dropped, 0 failed",
       "LISTENER  ADDRESS       DIRECTION  PROTOCOL  CONNECTIONS\noutbound  0.0.0.0:4140  outbound   http1",
-      "SHARD  CPU  CONNECTIONS  REQUESTS     LAG\n    0    1           12      1000  1.50ms\n",
+      "SHARD  CPU  CONNECTIONS  REQUESTS     LAG  OVERLOAD\n    0    1           12      1000  1.50ms  no\n",
       "degraded: perf is not there\n",
     ] {
       #expect(run.output.contains(words), "\(words)\n--\n\(run.output)")
@@ -204,17 +204,18 @@ import class TestSupport.TemporaryDirectory
       $0.workloads = [
         WorkloadReport(
           name: "web", addresses: ["10.1.0.5", "10.1.1.0/24", "fd00::/8", "10.9.9.9"], users: ["www-data"],
-          cgroups: ["/system.slice/web.service"], weight: 2, connections: 3, responses: [0, 90, 1, 2, 1], unanswered: 4,
+          cgroups: ["/system.slice/web.service"], weight: 2, connections: 3, queued: 7,
+          rateLimited: 5, shed: 6, responses: [0, 90, 1, 2, 1], unanswered: 4,
           bytesIn: 512, bytesOut: 2048),
         WorkloadReport(name: "other"),
       ]
     }
     #expect(
       Run(server, ["workloads"]).output == """
-        WORKLOAD  CONNECTIONS  REQUESTS  SUCCESS     IN      OUT  MATCHED BY
-        web                 3        98   98.93%  512 B  2.0 KiB  \
+        WORKLOAD  WEIGHT  CONNECTIONS  QUEUED  REQUESTS  SUCCESS  REFUSED     IN      OUT  MATCHED BY
+        web            2            3       7        98   98.93%       11  512 B  2.0 KiB  \
         address 10.1.0.5,10.1.1.0/24,fd00::/8 +1; user www-data; cgroup /system.slice/web.service
-        other               0         0        -    0 B      0 B  -
+        other          1            0       0         0        -        0    0 B      0 B  -
 
         """)
     let json = Run(server, ["-o", "json", "workloads"]).output

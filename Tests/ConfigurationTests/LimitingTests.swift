@@ -111,8 +111,8 @@ struct LimitingTests {
         "2:29: 'limits.overload.memory' must be between 1% and 100%, not 101%"
       ),
       (
-        "limits: {overload: {memory: 1MiB}}",
-        "2:29: 'limits.overload.memory' must be between 16MiB and 1048576GiB, not 1MiB"
+        "limits: {overload: {memory: 1KiB}}",
+        "2:29: 'limits.overload.memory' must be between 1MiB and 1024GiB, not 1KiB"
       ),
       (
         "limits: {overload: {memory: many}}",

@@ -33,7 +33,8 @@ private let promises: [ErrorPromise] = [
   .init(.attemptTimeout, 2107, 504), .init(.deadlineExceeded, 2108, 504), .init(.endpointsOut, 2109, 503),
   .init(.noEndpoint, 2201, 503),
   .init(.tooManyConnections, 2202, 503), .init(.tooManyRequests, 2203, 503), .init(.noDescriptor, 2204, 503),
-  .init(.nodeFull, 2205, 503), .init(.tooManyDestinations, 2206, 503), .init(.loop, 2301, 508),
+  .init(.nodeFull, 2205, 503), .init(.tooManyDestinations, 2206, 503), .init(.rateLimited, 2207, 429),
+  .init(.connectionRateLimited, 2208, 429), .init(.overloaded, 2209, 503), .init(.loop, 2301, 508),
   .init(.straightConnection, 2302, 421), .init(.selfLoop, 2303, 508),
 ]
 
@@ -89,13 +90,13 @@ struct LocalResponseTests {
 
   private func write(
     _ error: ProxyError, service: String?, closes: Bool, withBody: Bool, via: [UInt8] = [],
-    capacity: Int = LocalResponse.sizeLimit
+    retryAfter: UInt32? = nil, capacity: Int = LocalResponse.sizeLimit
   ) -> [UInt8]? {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 1)
     defer { buffer.deallocate() }
     return via.withUnsafeBytes { via in
       LocalResponse.write(
-        error, service: service, closes: closes, withBody: withBody, via: via, into: buffer
+        error, service: service, closes: closes, withBody: withBody, via: via, retryAfter: retryAfter, into: buffer
       ).map { Array(buffer[..<$0]) }
     }
   }
@@ -174,9 +175,9 @@ struct LocalResponseTests {
   func extraFields() throws {
     let refused = try #require(write(.methodNotSupported, service: nil, closes: false, withBody: true))
     #expect(parse(refused, method: .connect)?.fields["allow"]?.contains("GET") == true)
-    for error in [ProxyError.tooManyConnections, .tooManyRequests, .nodeFull] {
-      let full = try #require(write(error, service: nil, closes: false, withBody: true))
-      #expect(parse(full, method: .get)?.fields["retry-after"] == "1")
+    for error in [ProxyError.tooManyConnections, .tooManyRequests, .nodeFull, .rateLimited, .overloaded] {
+      let full = try #require(write(error, service: nil, closes: false, withBody: true, retryAfter: 4_294_967_295))
+      #expect(parse(full, method: .get)?.fields["retry-after"] == "4294967295")
     }
   }
 

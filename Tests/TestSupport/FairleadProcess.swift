@@ -146,10 +146,11 @@ public final class FairleadProcess: @unchecked Sendable {
 
   /// A client of the outbound listener; closed at the end of the test at the latest.
   public func connect(
-    timeoutSeconds: Double = 10, receiveBufferBytes: Int32? = nil, segmentBytes: Int32? = nil
+    timeoutSeconds: Double = 10, receiveBufferBytes: Int32? = nil, segmentBytes: Int32? = nil, source: String? = nil
   ) throws -> RawClient {
     let client = try RawClient(
-      address, timeoutSeconds: timeoutSeconds, receiveBufferBytes: receiveBufferBytes, segmentBytes: segmentBytes)
+      address, timeoutSeconds: timeoutSeconds, receiveBufferBytes: receiveBufferBytes, segmentBytes: segmentBytes,
+      source: source)
     clients.with { $0.append(client) }
     return client
   }

@@ -11,13 +11,15 @@ public final class RawClient: @unchecked Sendable {
   /// - Parameters:
   ///   - receiveBufferBytes: a small value makes a client that soon closes its window.
   ///   - segmentBytes: the largest TCP segment; small ones make that window still narrower.
+  ///   - source: the address it connects from.
   public init(
     _ address: LoopbackAddress, timeoutSeconds: Double = 10, receiveBufferBytes: Int32? = nil,
-    segmentBytes: Int32? = nil
+    segmentBytes: Int32? = nil, source: String? = nil
   ) throws {
     self.address = address
     stream = ByteStream(
-      descriptor: try connectTCP(address, receiveBufferBytes: receiveBufferBytes, segmentBytes: segmentBytes),
+      descriptor: try connectTCP(
+        address, receiveBufferBytes: receiveBufferBytes, segmentBytes: segmentBytes, source: source),
       timeoutSeconds: timeoutSeconds)
   }
 

@@ -35,12 +35,24 @@ private func accept4(
 
 /// A TCP connection to `address`. A small receive buffer must be set before connecting, to bound the window.
 /// Small segments make the other side's send buffer fill soon.
+///
+/// - Parameter source: the address to connect from, such as 127.0.0.2; nil for what the kernel chooses.
 func connectTCP(
-  _ address: LoopbackAddress, receiveBufferBytes: Int32? = nil, segmentBytes: Int32? = nil
+  _ address: LoopbackAddress, receiveBufferBytes: Int32? = nil, segmentBytes: Int32? = nil, source: String? = nil
 ) throws -> Int32 {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | closeOnExec, 0)
   guard descriptor >= 0 else { throw HarnessError("socket: \(lastError())") }
   narrow(descriptor, receiveBufferBytes, segmentBytes)
+  if let source {
+    var own = sockaddr_in()
+    own.sin_family = sa_family_t(AF_INET)
+    guard inet_pton(AF_INET, source, &own.sin_addr) == 1 else { throw HarnessError("\(source) is no address") }
+    _ = withUnsafePointer(to: &own) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
+  }
   var raw = address.raw
   let result = withUnsafePointer(to: &raw) {
     $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {

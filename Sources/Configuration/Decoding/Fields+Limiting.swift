@@ -64,7 +64,7 @@ extension Fields {
     guard let value = self[key], let scalar = decoder.scalar(of: value, expectation) else { return nil }
     if scalar.text == "none" { return .some(.none) }
     guard scalar.text.hasSuffix("%") else {
-      return size(key, in: .mebibytes(16) ... .mebibytes(1 << 30)).map { .size($0) }
+      return size(key, in: .mebibytes(1) ... .mebibytes(1 << 20)).map { .size($0) }
     }
     let percents = Configuration.MemoryMark.percents
     guard let percent = Int(scalar.text.dropLast()), percents.contains(percent), scalar.text.first != "+" else {

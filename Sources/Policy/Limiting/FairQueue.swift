@@ -77,6 +77,8 @@ public struct FairQueue {
     var count: UInt32 = 0
     /// Flows with members.
     var activeCount: UInt16 = 0
+    /// Of flows with members, in thousandths.
+    var activeWeight: UInt64 = 0
   }
 
   /// No member.
@@ -116,6 +118,8 @@ public struct FairQueue {
   public var count: Int { Int(state.pointee.count) }
   /// Flows with members.
   public var activeFlowCount: Int { Int(state.pointee.activeCount) }
+  /// Their weights together, in thousandths: what this queue may claim against others of its kind.
+  public var activeWeight: UInt64 { state.pointee.activeWeight }
   public func count(of flow: FlowNumber) -> Int { Int(flows[index(flow)].count) }
 }
 
@@ -238,6 +242,7 @@ extension FairQueue {
     }
     let position = Int(state.pointee.activeCount)
     state.pointee.activeCount &+= 1
+    state.pointee.activeWeight &+= weight(number)
     place(FlowNumber(number), position)
     siftUp(position, overEquals: uncharging)
   }
@@ -245,12 +250,15 @@ extension FairQueue {
   private func deactivate(_ number: Int) {
     let position = Int(flows[number].position)
     state.pointee.activeCount &-= 1
+    state.pointee.activeWeight &-= weight(number)
     let last = Int(state.pointee.activeCount)
     if position == last { return }
     place(heap[last], position)
     siftUp(position)
     siftDown(position)
   }
+
+  private func weight(_ number: Int) -> UInt64 { (1 << 40) / max(steps[number], 1) }
 
   private func place(_ flow: FlowNumber, _ position: Int) {
     heap[position] = flow

@@ -1,0 +1,81 @@
+// Rates: so many requests, or connections, in a time, of a workload and to a service. The cells are the node's, one word each
+// (`RateCell`); a shard asks before anything is done for the request. Whoever is refused is told when to come again.
+
+import Base
+import Policy
+import Telemetry
+
+extension Shard {
+  /// Why a request is not taken on, whatever it asks for: its workload has sent too many, or there is too much to do.
+  func limitRefusal(_ downstream: ConnectionPointer) -> ProxyError? {
+    if isShed(downstream) { return .overloaded }
+    let workload = downstream.pointee.workload
+    guard let limit = sharing.pointee.rates[Int(workload)].requests else { return nil }
+    if pass(node.workloadCells.requests(workload).pointee.take(limit, now: state.pointee.now)) { return nil }
+    statistics.workloads.countRateLimited(workload)
+    return .rateLimited
+  }
+
+  /// Why a request may not go to its service now: that has had too many. It does not count against its workload then.
+  func rateRefusal(_ exchange: ExchangePointer, _ downstream: ConnectionPointer) -> ProxyError? {
+    let service = services.service(exchange.pointee.service)
+    guard let limit = service.pointee.policy.rate else { return nil }
+    if pass(service.pointee.shared.pointee.rate.take(limit, now: state.pointee.now)) { return nil }
+    service.pointee.cells.rateLimited.add(1)
+    let workload = downstream.pointee.workload
+    if let own = sharing.pointee.rates[Int(workload)].requests {
+      node.workloadCells.requests(workload).pointee.giveBack(own)
+    }
+    return .rateLimited
+  }
+
+  /// Whether a fresh connection is one too many of its workload: then it has been answered, and is ending.
+  func refuseConnection(_ connection: ConnectionPointer, isStream: Bool) -> Bool {
+    let workload = connection.pointee.workload
+    guard let limit = sharing.pointee.rates[Int(workload)].connections else { return false }
+    if pass(node.workloadCells.connections(workload).pointee.take(limit, now: state.pointee.now)) { return false }
+    statistics.workloads.countConnectionRateLimited(workload)
+    if isStream {
+      statistics.countError(.connectionRateLimited)
+      close(connection, abort: true)
+    } else {
+      respondWithoutExchange(connection, .connectionRateLimited)
+      armReceive(connection)
+    }
+    return true
+  }
+
+  private func pass(_ decision: RateDecision) -> Bool {
+    if decision == .admitted { return true }
+    sharing.pointee.retryAfterSeconds = UInt32(clamping: decision.retryAfterSeconds)
+    return false
+  }
+
+  /// What an answer says when to come again; nil for nothing.
+  func takeRetryAfter(_ error: ProxyError) -> UInt32? {
+    switch error {
+    case .rateLimited, .connectionRateLimited: max(sharing.pointee.retryAfterSeconds, 1)
+    case .tooManyConnections, .tooManyRequests, .nodeFull, .overloaded: 1
+    default: nil
+    }
+  }
+}
+
+/// The cells of workloads' rates, by workload number. Shared by all shards.
+struct WorkloadRateCells: @unchecked Sendable {
+  private let cells: UnsafeMutablePointer<RateCell>
+  private let count: Int
+
+  init(workloadCount: Int) {
+    count = max(workloadCount, 1)
+    cells = .allocate(capacity: count * 2)
+    for position in 0..<(count * 2) { (cells + position).initialize(to: RateCell()) }
+  }
+
+  func deallocate() { cells.deallocate() }
+
+  func requests(_ workload: FlowNumber) -> UnsafeMutablePointer<RateCell> { cells + min(Int(workload), count - 1) }
+  func connections(_ workload: FlowNumber) -> UnsafeMutablePointer<RateCell> {
+    cells + count + min(Int(workload), count - 1)
+  }
+}
