@@ -1,5 +1,7 @@
 // Which file a name stands for and what it holds, as far as the kernel tells without reading it.
 
+// The C library's `timespec` counts as a part of whichever module the compiler meets first.
+import CAres
 import Glibc
 
 /// Tells a file, and what it held, from any other.

@@ -126,6 +126,39 @@ final class FileSourceTests {
     #expect(!listener.news.contains { $0[BoundName(prefix: "file", service: "new")] == .endpoints })
   }
 
+  @Test("a file that is rewritten again and again in its place is never seen empty or cut off")
+  func rewritten() throws {
+    let whole = (1...200).map { "127.0.0.1 \(40_000 + $0)\n" }.joined()
+    try write("web", whole)
+    start()
+    let path = "\(directory)/web"
+    let isDone = Monitor(false)
+    let writer = BackgroundThread {
+      for _ in 0..<400 {
+        let file = open(path, O_WRONLY | O_TRUNC)
+        let bytes = Array(whole.utf8)
+        // In pieces that end within a line, as buffered writers make them.
+        for start in stride(from: 0, to: bytes.count, by: 1000) {
+          _ = Glibc.write(file, Array(bytes[start..<min(start + 1000, bytes.count)]), min(1000, bytes.count - start))
+        }
+        close(file)
+        usleep(500)
+      }
+      isDone.with { $0 = true }
+    }
+    var seen: Set<Int> = []
+    #expect(
+      try loop.turn(seconds: 30) {
+        seen.insert(try endpoints("web").count)
+        return isDone.with { $0 }
+      })
+    writer.join()
+    try settle()
+    #expect(try endpoints("web").count == 200)
+    // A change of the file's length between two writes would show as another count.
+    #expect(seen == [200], "\(seen.sorted())")
+  }
+
   @Test("what is done to many files at once is one piece of news")
   func together() throws {
     start()

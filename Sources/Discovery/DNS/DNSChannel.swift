@@ -254,6 +254,11 @@ final class DNSChannel {
   private static let datagramBytes: Int32 = 1232
 }
 
+extension DNSSource {
+  /// The version of c-ares that is loaded.
+  public static var libraryVersion: String { String(cString: ares_version(nil)) }
+}
+
 /// What c-ares is given to call back with. It may outlive the channel.
 private final class Hooks {
   weak var channel: DNSChannel?

@@ -10,6 +10,7 @@ struct DNSTimes: Equatable {
   var negative: UInt64 = 30_000_000_000
   /// Where nothing is said about a name that is not there.
   static let unsaidNegative: UInt64 = 5_000_000_000
+  static let negativeGrace: UInt64 = 10_000_000_000
   static let firstRetry: UInt64 = 1_000_000_000
   static let lastRetry: UInt64 = 30_000_000_000
 }
@@ -21,7 +22,7 @@ struct DNSEntry {
     case pending
     /// It exists; the endpoints are those of the last good answer.
     case service
-    /// Until `due`.
+    /// Until `due`, and after it while another answer is found out.
     case negative
     /// Until `due`; never a service.
     case failed
@@ -51,11 +52,15 @@ struct DNSEntry {
 
   var freshness: Freshness { Freshness(confirmed: confirmed, failure: failure) }
 
-  /// It was negative or failed, its time is over, and somebody asks.
+  /// It was negative or failed, its time is long over, and somebody asks.
   mutating func beginAgain() {
     state = .pending
     isHeld = true
   }
+
+  /// When nobody needs it any more, if it is not held. A negative answer is of use a little longer than it holds: who asks
+  /// again in time gets it while another is found out.
+  var end: MonotonicInstant { state == .negative ? due.advanced(byNanoseconds: DNSTimes.negativeGrace) : due }
 
   /// A lookup has ended. Returns what there is to tell of it.
   mutating func ended(
@@ -67,13 +72,15 @@ struct DNSEntry {
     case .negative(let ttl):
       let said = ttl.map { UInt64($0) * 1_000_000_000 } ?? DNSTimes.unsaidNegative
       due = now.advanced(byNanoseconds: min(max(said, times.minimum), times.negative))
+      let wasNegative = state == .negative
       state = .negative
       (endpoints, confirmed, failure, failureCount, ignored, isHeld) = ([], now, nil, 0, 0, false)
-      return .vanished
+      return wasNegative ? nil : .vanished
     case .failed(let reason):
       failure = reason
       due = now.advanced(byNanoseconds: retryTime(&random))
-      if state == .service { return nil }
+      // What was known last still holds, also that there was no such name.
+      if state == .service || state == .negative { return nil }
       state = .failed
       isHeld = false
       return .failed

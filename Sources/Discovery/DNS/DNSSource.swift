@@ -113,6 +113,9 @@ public final class DNSSource: DiscoverySource {
         return .pending(service)
       case .negative where now < known.due: return .negative(until: known.due)
       case .failed where now < known.due: return .failed(reason: known.failure ?? "", until: known.due)
+      case .negative where now < known.end:
+        if !known.isAsking { begin(service) }
+        return .negative(until: now.advanced(byNanoseconds: DNSTimes.firstRetry))
       case .negative, .failed: entries[service]?.beginAgain()
       }
     } else {
@@ -151,7 +154,7 @@ public final class DNSSource: DiscoverySource {
 
   public func report() -> SourceReport {
     let known = entries.values.filter { $0.state == .service }
-    let failing = entries.values.filter { $0.isHeld && $0.failure != nil }
+    let failing = entries.values.filter { $0.failure != nil }
       .sorted { $0.question.service.name < $1.question.service.name }
     let lines = failing.prefix(SourceReport.problemLimit).map {
       "\($0.question.service.name): \($0.failure ?? "")"
@@ -232,7 +235,7 @@ public final class DNSSource: DiscoverySource {
     let before = entry
     let change = entry.ended(outcome, now: now, times: times, random: &random)
     entries[service] = entry
-    queue.push(service, at: entry.due)
+    queue.push(service, at: entry.end)
     if queue.count > 4 * entries.count + 1024 { rebuildQueue() }
     arm()
     if let failure = entry.failure {
@@ -268,7 +271,7 @@ public final class DNSSource: DiscoverySource {
     timer = nil
     let now = MonotonicInstant.now()
     while let service = queue.pop(until: now) {
-      guard let entry = entries[service], entry.due <= now, !entry.isAsking else { continue }
+      guard let entry = entries[service], entry.end <= now, !entry.isAsking else { continue }
       if entry.isHeld, entry.state == .service {
         begin(service)
       } else if entry.state != .pending {
@@ -280,7 +283,7 @@ public final class DNSSource: DiscoverySource {
 
   private func rebuildQueue() {
     queue.removeAll()
-    for (service, entry) in entries where !entry.isAsking { queue.push(service, at: entry.due) }
+    for (service, entry) in entries where !entry.isAsking { queue.push(service, at: entry.end) }
   }
 
   // MARK: Files of the host

@@ -11,6 +11,8 @@ final class DirectoryWatch {
     case settled(name: String)
     /// A file has begun to be. Who created it may still be writing.
     case created(name: String)
+    /// Somebody writes to it, and will settle it by closing it.
+    case writing(name: String)
     /// Its owner or its rights have changed.
     case attributes(name: String)
     /// The kernel has lost events, or the directory is another one: nothing is known.
@@ -49,6 +51,9 @@ final class DirectoryWatch {
     if parent >= 0, parent != watch, parent != directory { inotify_rm_watch(descriptor, parent) }
     parent = watch
   }
+
+  /// Tells what has happened up to now.
+  func drain() { read() }
 
   func stop() {
     loop.unwatch(descriptor)
@@ -94,6 +99,8 @@ final class DirectoryWatch {
         handler(.everything)
       } else if has(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) {
         handler(.settled(name: name))
+      } else if has(IN_MODIFY) {
+        handler(.writing(name: name))
       } else if has(IN_CREATE) {
         handler(.created(name: name))
       } else if has(IN_ATTRIB) {
@@ -103,7 +110,8 @@ final class DirectoryWatch {
   }
 
   private static let directoryEvents = UInt32(
-    bitPattern: IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ATTRIB | IN_DELETE_SELF
+    bitPattern: IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ATTRIB
+      | IN_DELETE_SELF
       | IN_MOVE_SELF
       | IN_ONLYDIR)
   private static let parentEvents = UInt32(bitPattern: IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ONLYDIR)

@@ -9,24 +9,6 @@ public import EventLoop
 import Glibc
 public import Policy
 
-/// What a file source is made of.
-public struct FileSettings: Sendable {
-  public let prefix: String
-  /// A full path.
-  public let directory: String
-  /// The most files, endpoints of one file, and bytes of one file.
-  public var serviceLimit = 10_000
-  public var endpointLimit = 10_000
-  public var byteLimit = 1 << 20
-
-  public init(prefix: String, directory: String) {
-    self.prefix = prefix
-    // `/srv/` and `/srv` are one place, and the last segment is looked for in the one above.
-    let trimmed = directory.utf8.reversed().drop { $0 == UInt8(ascii: "/") }
-    self.directory = trimmed.isEmpty ? "/" : String(decoding: trimmed.reversed(), as: UTF8.self)
-  }
-}
-
 /// Services that are files. A name is a service by its first segment, which is the file's name.
 public final class FileSource: DiscoverySource {
   public var prefix: String { settings.prefix }
@@ -55,6 +37,12 @@ public final class FileSource: DiscoverySource {
   /// Names to look at, and whether they are known to be written to the end.
   private var dirty: [String: Bool] = [:]
   private var isAllDirty = false
+  /// Names that somebody is writing to, who has not closed them.
+  private var writing: Set<String> = []
+  /// What is being read, or was last, and whether somebody has written to it since.
+  private var reading = (name: "", isWritten: false)
+  /// Files that were found empty, and had endpoints before.
+  private var emptied: [String: FileStamp] = [:]
   private var refreshTimer: UInt64?
   private var round: (timer: UInt64, deadline: MonotonicInstant)?
   private var confirmed: MonotonicInstant?
@@ -154,12 +142,20 @@ public final class FileSource: DiscoverySource {
     switch event {
     case .everything:
       isAllDirty = true
+      writing = []
+    case .writing(let name):
+      if name == reading.name { reading.isWritten = true }
+      if EndpointFileName.isCandidate(name), writing.count < settings.serviceLimit { writing.insert(name) }
+      return
     case .settled(let name), .created(let name), .attributes(let name):
       if EndpointFileName.isCandidate(name) {
         // Only a file that could not be read gains by other rights.
         if case .attributes = event, files[name] != nil, files[name]?.failure == nil { return }
         var isSettled = false
-        if case .settled = event { isSettled = true }
+        if case .settled = event {
+          isSettled = true
+          writing.remove(name)
+        }
         dirty[name] = (dirty[name] ?? false) || isSettled
       } else if name.hasPrefix("..") || directory?.isSymbolicLink(name) == true {
         // Kubernetes swaps a whole ConfigMap by renaming the link `..data`, which all files lead through.
@@ -168,9 +164,13 @@ public final class FileSource: DiscoverySource {
         return
       }
     }
-    guard refreshTimer == nil else { return }
     // A moment, so that what is done to many files, or to one in several steps, is one piece of work.
-    refreshTimer = loop.schedule(at: MonotonicInstant.now().advanced(byNanoseconds: Self.gatherTime)) { [weak self] in
+    planRefresh(after: Self.gatherTime)
+  }
+
+  private func planRefresh(after nanoseconds: UInt64) {
+    guard refreshTimer == nil else { return }
+    refreshTimer = loop.schedule(at: MonotonicInstant.now().advanced(byNanoseconds: nanoseconds)) { [weak self] in
       self?.refreshTimer = nil
       self?.refresh(trusting: false)
     }
@@ -302,13 +302,13 @@ public final class FileSource: DiscoverySource {
       keep(name, text(code))
     case .file(let stamp, let linkCount):
       // A link shows a file that was written before.
-      let isWritten = isSettled || linkCount > 1 || isAtRest(stamp) || directory.isSymbolicLink(name)
-      guard isWritten else { return false }
+      let isWritten = isSettled && !writing.contains(name) || linkCount > 1 || directory.isSymbolicLink(name)
+      guard isWritten || isAtRest(stamp) else { return false }
       guard files[name] != nil || files.count < settings.serviceLimit else {
         skipped.add(name, "is left out: there are more than \(settings.serviceLimit) files")
         return true
       }
-      read(name, directory)
+      return read(name, directory)
     }
     return true
   }
@@ -319,9 +319,13 @@ public final class FileSource: DiscoverySource {
     return stamp.modified > now || now - stamp.modified >= 2
   }
 
-  private func read(_ name: String, _ directory: EndpointDirectory) {
+  /// Reads a file. False when somebody has begun to write to it meanwhile.
+  private func read(_ name: String, _ directory: EndpointDirectory) -> Bool {
     do throws(EndpointDirectory.ReadFailure) {
+      reading = (name, false)
       let (bytes, stamp) = try directory.read(name, limit: settings.byteLimit)
+      watch?.drain()
+      if reading.isWritten || isEmptiedJustNow(name, bytes, stamp) { return false }
       take(EndpointFile(bytes, limit: settings.endpointLimit), name, stamp)
     } catch {
       switch error {
@@ -330,6 +334,19 @@ public final class FileSource: DiscoverySource {
       case .failed(let code): keep(name, text(code))
       }
     }
+    return true
+  }
+
+  /// A file that is opened for writing anew is empty first, before inotify tells. Whoever wants it empty leaves it so.
+  private func isEmptiedJustNow(_ name: String, _ bytes: [UInt8], _ stamp: FileStamp) -> Bool {
+    guard bytes.isEmpty, files[name]?.endpoints.isEmpty == false, emptied[name] != stamp else {
+      emptied[name] = nil
+      return false
+    }
+    emptied[name] = stamp
+    dirty[name] = true
+    planRefresh(after: Self.emptyTime)
+    return true
   }
 
   private func take(_ content: EndpointFile, _ name: String, _ stamp: FileStamp) {
@@ -371,6 +388,7 @@ public final class FileSource: DiscoverySource {
   }
 
   private func forget(_ name: String) {
+    emptied[name] = nil
     if files.removeValue(forKey: name) != nil { tell(name, .vanished) }
   }
 
@@ -383,6 +401,8 @@ public final class FileSource: DiscoverySource {
 
   /// From the first event to looking: far below the 100 ms in which a change is to be seen.
   private static let gatherTime: UInt64 = 10_000_000
+  /// How long a file must stay empty that was not.
+  private static let emptyTime: UInt64 = 40_000_000
   /// Between two rounds of looking at everything.
   private static let roundTime: UInt64 = 5_000_000_000
   /// The same while something is wrong.
