@@ -73,7 +73,10 @@ let package = Package(
     // Floor 5: the data plane.
     module(
       "Proxy",
-      ["Base", "CFairlead", "CLiburing", "EventLoop", "HTTP", "Telemetry", "Policy", "Configuration", "Capture"]),
+      [
+        "Base", "CFairlead", "CLiburing", "EventLoop", "HTTP", "Telemetry", "Policy", "Configuration", "Capture",
+        "Discovery",
+      ]),
 
     // Floor 6: steering.
     module("Admin", ["Base", "CFairlead", "EventLoop", "HTTP", "Telemetry", "Policy"]),
@@ -83,7 +86,8 @@ let package = Package(
     .executableTarget(
       name: "fairleadd",
       dependencies: [
-        "Base", "CFairlead", "EventLoop", "Telemetry", "Policy", "Configuration", "Capture", "Proxy", "Admin",
+        "Base", "CFairlead", "EventLoop", "Telemetry", "Policy", "Configuration", "Capture", "Discovery", "Proxy",
+        "Admin",
       ],
       swiftSettings: strict),
     .executableTarget(
@@ -99,7 +103,8 @@ let package = Package(
     tests("ConfigurationTests", ["Configuration", "Policy", "Base"]),
     tests("DiscoveryTests", ["Discovery", "EventLoop", "Policy", "Base"]),
     tests("CaptureTests", ["Capture", "Base", "CFairlead"]),
-    tests("ProxyTests", ["Proxy", "Configuration", "Policy", "HTTP", "Telemetry", "EventLoop", "Base"]),
+    tests(
+      "ProxyTests", ["Proxy", "Configuration", "Discovery", "Policy", "HTTP", "Telemetry", "EventLoop", "Base"]),
     tests("AdminTests", ["Admin", "AdminClient", "Capture", "EventLoop", "Policy", "Telemetry", "Base"]),
     .testTarget(
       name: "IntegrationTests", dependencies: ["TestSupport"], exclude: ["Preload"], swiftSettings: strict),

@@ -81,15 +81,30 @@ public struct StatusReport: JSONReport, Equatable {
   public struct Discovery: JSONReport, Equatable {
     public var prefix: String
     public var kind: String
+    /// `fresh`, `stale` (the last good answer is used) or `failing` (there never was one).
+    public var state: String
     public var services: Int
     /// How old the last good answer is.
     public var ageSeconds: Double
     /// Why the last attempt failed; nil when it did not.
     public var failure: String?
+    /// Where it looks: a directory, name servers.
+    public var origin = ""
+    public var endpoints = 0
+    /// Since the source began.
+    public var updates: UInt64 = 0
+    public var errors: UInt64 = 0
+    /// Lines and records that are there and not used.
+    public var badLines = 0
+    /// What is wrong now, each with its place; a bounded number.
+    public var problems: [String] = []
 
-    public init(prefix: String, kind: String, services: Int, ageSeconds: Double, failure: String? = nil) {
+    public init(
+      prefix: String, kind: String, state: String = "fresh", services: Int, ageSeconds: Double, failure: String? = nil
+    ) {
       self.prefix = prefix
       self.kind = kind
+      self.state = state
       self.services = services
       self.ageSeconds = ageSeconds
       self.failure = failure
@@ -98,9 +113,16 @@ public struct StatusReport: JSONReport, Equatable {
     public func writeMembers(to json: inout JSONWriter) {
       json.member("prefix", prefix)
       json.member("kind", kind)
+      json.member("state", state)
+      if !origin.isEmpty { json.member("origin", origin) }
       json.member("services", services)
+      json.member("endpoints", endpoints)
       json.member("ageSeconds", ageSeconds)
       if let failure { json.member("failure", failure) }
+      json.member("updates", updates)
+      json.member("errors", errors)
+      json.member("badLines", badLines)
+      json.array("problems") { json in for problem in problems { json.string(problem) } }
     }
   }
 
@@ -203,6 +225,10 @@ public struct EndpointReport: JSONReport, Equatable {
   public var latencyNanoseconds: UInt64
   public var requests: UInt64
   public var failures: UInt64
+  /// The prefix of the discovery that told of it; empty where nobody knows.
+  public var source = ""
+  /// Whether the discovery still says so: `fresh` or `stale`; empty where nobody knows.
+  public var sourceState = ""
 
   public init(
     service: String, address: String, state: String, zone: String? = nil, weight: Double = 1,
@@ -234,6 +260,8 @@ public struct EndpointReport: JSONReport, Equatable {
     json.member("latencyMilliseconds", milliseconds(latencyNanoseconds))
     json.member("requests", requests)
     json.member("failures", failures)
+    if !source.isEmpty { json.member("source", source) }
+    if !sourceState.isEmpty { json.member("sourceState", sourceState) }
   }
 }
 

@@ -28,6 +28,11 @@ struct StatusAnswer: Decodable {
     var services: Int
     var ageSeconds: Double
     var failure: String?
+    var state: String?
+    var origin: String?
+    var endpoints: Int?
+    var badLines: Int?
+    var problems: [String]?
   }
 
   struct AccessLog: Decodable {
@@ -72,6 +77,8 @@ struct EndpointsAnswer: Decodable {
     var latencyMilliseconds: Double
     var requests: UInt64
     var failures: UInt64
+    var source: String?
+    var sourceState: String?
   }
 
   var endpoints: [Endpoint]

@@ -155,9 +155,13 @@ struct Check {
     for source in status.discovery {
       let name = "\(source.kind) '\(source.prefix)'"
       if let failure = source.failure {
-        warn(
-          "\(name): \(failure); the answer of \(Display.age(seconds: source.ageSeconds)) ago is used",
-          "fairlead status shows when it works again")
+        let used =
+          source.state == "failing"
+          ? "nothing is known yet" : "the answer of \(Display.age(seconds: source.ageSeconds)) ago is used"
+        warn("\(name): \(failure); \(used)", "fairlead status shows when it works again")
+      } else if let bad = source.badLines, bad > 0 {
+        let first = source.problems?.first.map { ": \($0)" } ?? ""
+        warn("\(name): \(bad) line\(bad == 1 ? "" : "s") or records are not used\(first)", "fairlead status lists them")
       } else {
         well("\(name): \(source.services) service\(source.services == 1 ? "" : "s")")
       }

@@ -48,14 +48,19 @@ extension CommandLineTool {
     console.output("\n\(listeners.text)\n\(shards.text)")
     if !status.discovery.isEmpty {
       var discovery = Table([
-        ("DISCOVERY", .left), ("KIND", .left), ("SERVICES", .right), ("AGE", .right), ("FAILURE", .left),
+        ("DISCOVERY", .left), ("KIND", .left), ("STATE", .left), ("SERVICES", .right), ("ENDPOINTS", .right),
+        ("AGE", .right), ("FAILURE", .left),
       ])
       for one in status.discovery {
         discovery.add([
-          one.prefix, one.kind, "\(one.services)", Display.age(seconds: one.ageSeconds), one.failure ?? "-",
+          one.prefix, one.kind, one.state ?? "-", "\(one.services)", one.endpoints.map(String.init) ?? "-",
+          Display.age(seconds: one.ageSeconds), one.failure ?? "-",
         ])
       }
       console.output("\n\(discovery.text)")
+      for one in status.discovery {
+        for problem in one.problems ?? [] { console.output("\(one.prefix): \(printable(problem))\n") }
+      }
     }
     if !status.degraded.isEmpty {
       console.output("\n")
@@ -69,12 +74,13 @@ extension CommandLineTool {
     var table = Table([
       ("SERVICE", .left), ("ENDPOINT", .left), ("STATE", .left), ("ZONE", .left), ("WEIGHT", .right),
       ("INFLIGHT", .right), ("CONNECTIONS", .right), ("LATENCY", .right), ("REQUESTS", .right), ("FAILURES", .right),
+      ("SOURCE", .left),
     ])
     for one in try daemon.decoded(EndpointsAnswer.self, target).endpoints {
       table.add([
         one.service, one.address, one.state, one.zone ?? "-", weight(of: one), "\(one.inFlight)", "\(one.connections)",
         one.requests == 0 ? "-" : "\(Display.fixed(one.latencyMilliseconds, 2))ms", "\(one.requests)",
-        "\(one.failures)",
+        "\(one.failures)", source(of: one),
       ])
     }
     console.output(table.text)
@@ -85,6 +91,13 @@ extension CommandLineTool {
     let weight = Display.fixed(endpoint.weight, 2)
     guard let effective = endpoint.effectiveWeight, effective < endpoint.weight else { return weight }
     return "\(Display.fixed(effective, 2))/\(weight)"
+  }
+
+  /// `file`, or `file (stale)` for an endpoint its discovery does not tell of any more.
+  private func source(of endpoint: EndpointsAnswer.Endpoint) -> String {
+    guard let source = endpoint.source, !source.isEmpty else { return "-" }
+    guard let state = endpoint.sourceState, !state.isEmpty, state != "fresh" else { return source }
+    return "\(source) (\(state))"
   }
 
   func services(_ invocation: Invocation, _ daemon: AdminConnection) throws(AdminClientError) {

@@ -26,9 +26,11 @@ struct NameQuestion: Sendable {
   let exchangeGeneration: UInt32
 }
 
-/// The answer. It holds until names are forgotten (`ShardMessage.forgetNames`).
+/// The answer. It holds until names are forgotten (`ShardMessage.forgetNames`), where it holds at all.
 struct NameAnswer: Sendable {
   let resolution: Resolution
+  /// False for what may be otherwise soon, and nobody will tell: the next request asks again.
+  let holds: Bool
   let exchange: UInt32
   let exchangeGeneration: UInt32
 }
@@ -36,16 +38,20 @@ struct NameAnswer: Sendable {
 /// Binds names. The control thread's own.
 final class NameBinder {
   private let directory: ServiceDirectory
+  private let sources: DiscoverySources
   private let identifier = HostIdentifier()
   var delegation: Delegation
 
-  init(_ delegation: Delegation, _ directory: ServiceDirectory) {
+  init(_ delegation: Delegation, _ directory: ServiceDirectory, _ sources: DiscoverySources) {
     self.delegation = delegation
     self.directory = directory
+    self.sources = sources
   }
 
-  func resolve(_ subject: NameQuestion.Subject) -> Resolution {
-    switch subject {
+  /// Nil while discovery finds out; `DiscoverySources.pending` says what.
+  func resolve(_ subject: NameQuestion.Subject) -> Resolution? {
+    sources.beginAnswer()
+    return switch subject {
     case .host(let bytes): bytes.withUnsafeBytes { resolve(host: $0) }
     case .name(let name): bind(name, otherwise: .unknownName)
     }
@@ -53,7 +59,7 @@ final class NameBinder {
 
   /// A request without a host, or with one that cannot be a name, is for `/svc` alone: a table that sends all of `/svc` to
   /// one service serves it, any other does not know it.
-  func resolve(host: UnsafeRawBufferPointer) -> Resolution {
+  func resolve(host: UnsafeRawBufferPointer) -> Resolution? {
     do throws(HostRefusal) {
       return bind(try identifier.identify(host), otherwise: .unknownName)
     } catch {
@@ -61,13 +67,17 @@ final class NameBinder {
     }
   }
 
-  private func bind(_ logical: Path, otherwise error: ProxyError) -> Resolution {
+  private func bind(_ logical: Path, otherwise error: ProxyError) -> Resolution? {
     switch delegation.bind(logical, lookup: lookup) {
     case .bound(let tree):
       // Until requests walk trees: the first of its services.
-      tree.leaves.first.flatMap { service(bound: $0.path) }.map { .service($0) } ?? .failed(.noEndpoint)
-    case .negative, .pending: .failed(error)
-    case .failed: .failed(.delegationFailed)
+      return tree.leaves.first.flatMap { directory.number(of: $0.description) }.map { .service($0) }
+        ?? .failed(.noEndpoint)
+    case .negative: return .failed(error)
+    case .pending: return nil
+    case .failed(let failure):
+      if case .unavailable = failure.kind { return .failed(.discoveryFailed) }
+      return .failed(.delegationFailed)
     }
   }
 
@@ -77,11 +87,5 @@ final class NameBinder {
   }
 
   /// What is known of a bound name.
-  func lookup(_ path: Path) -> NameLookup { service(bound: path) == nil ? .negative : .service(path, segmentCount: 3) }
-
-  /// A bound name is one service; the segments after it are dropped.
-  private func service(bound path: Path) -> ServiceNumber? {
-    guard path.segments.count >= 3 else { return nil }
-    return directory.number(of: "/" + path.segments[0..<3].joined(separator: "/"))
-  }
+  func lookup(_ path: Path) -> NameLookup { sources.lookup(path) }
 }

@@ -57,7 +57,7 @@ extension Shard {
     guard exchange.pointee.phase == .naming else { return }
     let downstream = connections.pointer(exchange.pointee.downstream)
     if exchange.pointee.flags.contains(.stream) {
-      keep(answer.resolution, ofTarget: listenerPolicies[Int(exchange.pointee.listener)].target)
+      if answer.holds { keep(answer.resolution, ofTarget: listenerPolicies[Int(exchange.pointee.listener)].target) }
       streamNamed(exchange, downstream, answer.resolution)
       return
     }
@@ -66,7 +66,7 @@ extension Shard {
     exchange.pointee.head = 0
     let generation = downstream.pointee.generation
     if parseKeptHead(bytes) {
-      keep(answer.resolution, ofHost: requestHead.pointee.authorityRange.slice(of: bytes))
+      if answer.holds { keep(answer.resolution, ofHost: requestHead.pointee.authorityRange.slice(of: bytes)) }
       named(exchange, downstream, bytes, answer.resolution)
     } else {
       fail(exchange, .refused(.badMethod))

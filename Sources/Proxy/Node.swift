@@ -4,6 +4,7 @@
 import Base
 import Capture
 import Configuration
+public import Discovery
 import EventLoop
 import Glibc
 import Policy
@@ -29,6 +30,11 @@ public final class Node: @unchecked Sendable {
   let directory: ServiceDirectory
   private let binder: NameBinder
   private let checker: HealthChecker
+  let sources: DiscoverySources
+  private let waiting = WaitingQuestions()
+  private let loop: ControlLoop
+  /// When names are forgotten because an answer does not hold any longer.
+  private var forgetting: (timer: UInt64, deadline: MonotonicInstant)?
   /// Of what names lead to.
   private var namesGeneration: UInt32 = 1
   let shared: NodeShared
@@ -47,10 +53,11 @@ public final class Node: @unchecked Sendable {
   ///   - names: the table the access log's writer reads names from.
   ///   - accessRings: one a shard where an access log is written, else none.
   ///   - loop: the control thread's: where names are looked up for the shards.
+  ///   - log: takes lines for people.
   ///   - keeper: passes listening sockets of an earlier process, and keeps ours for the next one; nil where there is none.
   public static func start(
     _ configuration: Configuration, shardCount: Int, registry: Registry, names: NameTable, accessRings: [AccessRing],
-    loop: ControlLoop, keeper: (any ListenerKeeper)? = nil
+    loop: ControlLoop, keeper: (any ListenerKeeper)? = nil, log: @escaping (String) -> Void = { _ in }
   ) throws(NodeError) -> Node {
     let snapshot = Snapshot(configuration, generation: 1)
     let shared = NodeShared(
@@ -83,9 +90,11 @@ public final class Node: @unchecked Sendable {
     var opening = ListenerOpening(configuration.listeners, shards: shards, passed: passed, keeper: keeper)
     try opening.run()
     shared.ownPorts = opening.addresses.compactMap(\.port)
+    let sources = DiscoverySources(configuration, directory, loop, log: log)
     let node = try Node(
-      registry: registry, metrics: metrics, snapshot: snapshot, directory: directory, checker: checker, shared: shared,
-      shards: shards, listeners: opening, survey: survey)
+      registry: registry, metrics: metrics, snapshot: snapshot, directory: directory, checker: checker,
+      sources: sources, loop: loop, shared: shared, shards: shards, listeners: opening, survey: survey)
+    sources.onNews = { [weak node] names, mayLeadElsewhere in node?.discoveryHasNews(names, mayLeadElsewhere) }
     // Whoever asked before is answered now; whoever asks from now on wakes us.
     shared.onQuestion { [weak node] in loop.post { [weak node] in node?.answerQuestions() } }
     loop.post { [weak node] in node?.answerQuestions() }
@@ -95,12 +104,15 @@ public final class Node: @unchecked Sendable {
 
   private init(
     registry: Registry, metrics: NodeMetrics, snapshot: Snapshot, directory: ServiceDirectory, checker: HealthChecker,
-    shared: NodeShared, shards: [Shard], listeners: ListenerOpening, survey: HostSurvey
+    sources: DiscoverySources, loop: ControlLoop, shared: NodeShared, shards: [Shard], listeners: ListenerOpening,
+    survey: HostSurvey
   ) throws(NodeError) {
     self.survey = survey
     self.directory = directory
     self.checker = checker
-    binder = NameBinder(Delegation(entries: snapshot.configuration.delegations.map(\.entry)), directory)
+    self.sources = sources
+    self.loop = loop
+    binder = NameBinder(Delegation(entries: snapshot.configuration.delegations.map(\.entry)), directory, sources)
     let configuration = snapshot.configuration
     self.registry = registry
     self.metrics = metrics
@@ -135,19 +147,59 @@ public final class Node: @unchecked Sendable {
   // MARK: Names
 
   /// Answers what shards have asked since the last time.
-  private func answerQuestions() {
-    shared.questions.drain { question in
-      let answer = NameAnswer(
-        resolution: binder.resolve(question.subject), exchange: question.exchange,
-        exchangeGeneration: question.exchangeGeneration)
-      _ = shared.send(.answer(answer), to: question.shard)
+  private func answerQuestions() { shared.questions.drain { answer($0) } }
+
+  /// Answers a question, or keeps it until discovery has news of what it waits for.
+  private func answer(_ question: NameQuestion) {
+    guard let resolution = binder.resolve(question.subject) else { return waiting.add(question, for: sources.pending) }
+    var holds = true
+    if let until = sources.holdsUntil {
+      // A name that is not there now may be there soon; one that leads elsewhere meanwhile is looked at again then.
+      if case .service = resolution { forgetNames(at: until) } else { holds = false }
     }
+    let answer = NameAnswer(
+      resolution: resolution, holds: holds, exchange: question.exchange,
+      exchangeGeneration: question.exchangeGeneration)
+    _ = shared.send(.answer(answer), to: question.shard)
+  }
+
+  private func discoveryHasNews(_ names: [BoundName], _ mayLeadElsewhere: Bool) {
+    if mayLeadElsewhere { forgetNames() }
+    for question in waiting.take(names) { answer(question) }
   }
 
   /// Names may lead elsewhere from now on: shards forget what they know.
   private func forgetNames() {
     namesGeneration &+= 1
     shared.broadcast(.forgetNames(generation: namesGeneration))
+    sources.namesForgotten()
+  }
+
+  /// Names are forgotten then, but not more often than once a second.
+  private func forgetNames(at instant: MonotonicInstant) {
+    let deadline = max(instant, MonotonicInstant.now().advanced(byNanoseconds: 1_000_000_000))
+    if let forgetting {
+      if forgetting.deadline <= deadline { return }
+      loop.cancel(forgetting.timer)
+    }
+    let timer = loop.schedule(at: deadline) { [weak self] in
+      self?.forgetting = nil
+      self?.forgetNames()
+    }
+    forgetting = (timer, deadline)
+  }
+
+  /// How the sources of the configuration are, in its order.
+  public func discoveryReports() -> [SourceReport] { sources.reports() }
+
+  /// Which source tells of a service's endpoints, by the service's number, and whether it still does.
+  public func endpointSources() -> [UInt32: (prefix: String, state: String)] {
+    var found: [UInt32: (prefix: String, state: String)] = [:]
+    for entry in directory.all {
+      guard let path = try? Path(parsing: entry.service.boundName), let name = BoundName(path) else { continue }
+      found[entry.service.number] = sources.freshness(of: name).map { (name.prefix, $0.state.rawValue) }
+    }
+    return found
   }
 
   /// How a name is delegated, step by step; `override` is added to the table, as a request's own would be.
@@ -176,11 +228,13 @@ public final class Node: @unchecked Sendable {
     let former = Set(snapshot.configuration.staticServiceNames)
     directory.zone = configuration.node.zone
     directory.setStatic(configuration, captures: next.captures)
+    sources.follow(configuration)
     binder.delegation = Delegation(entries: configuration.delegations.map(\.entry))
     snapshot = next
     shared.broadcast(.publish(next))
     forgetNames()
     for name in former.subtracting(configuration.staticServiceNames) { directory.remove(name) }
+    for question in waiting.takeAll() { answer(question) }
   }
 
   /// Lets a shard go to its thread: until then, and again after `join`, only the control thread touches it.
@@ -209,6 +263,7 @@ public final class Node: @unchecked Sendable {
     checker.stop()
     for shard in shards { _ = shared.send(.stop, to: shard.index) }
     for thread in threads { thread.join() }
+    sources.stop()
     for shard in shards { shard.destroy() }
     for (address, keeping) in zip(listenerAddresses, listenerKeeping) {
       // The file of a socket that lives on stays with it.

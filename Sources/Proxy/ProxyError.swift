@@ -19,6 +19,7 @@ enum ProxyError: Equatable {
   case delegationFailed
   case nameTimeout
   case tooManyNames
+  case discoveryFailed
   case endpointUnreachable
   case connectTimeout
   case endpointClosed
@@ -55,6 +56,7 @@ enum ProxyError: Equatable {
     case .delegationFailed: 2004
     case .nameTimeout: 2005
     case .tooManyNames: 2006
+    case .discoveryFailed: 2009
     case .endpointUnreachable: 2101
     case .connectTimeout: 2102
     case .endpointClosed: 2103
@@ -93,7 +95,7 @@ enum ProxyError: Equatable {
     case .endpointUnreachable, .endpointClosed, .endpointGarbage, .responseTruncated: 502
     case .connectTimeout, .requestTimeout, .attemptTimeout, .deadlineExceeded, .nameTimeout: 504
     case .endpointsOut, .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull,
-      .tooManyDestinations, .tooManyNames, .overloaded:
+      .tooManyDestinations, .tooManyNames, .discoveryFailed, .overloaded:
       503
     case .rateLimited, .connectionRateLimited: 429
     case .loop, .selfLoop: 508
@@ -115,6 +117,7 @@ enum ProxyError: Equatable {
     case .delegationFailed: "the delegation of this name does not end"
     case .nameTimeout: "discovery did not say in time what this name leads to"
     case .tooManyNames: "too many names are being looked up at once"
+    case .discoveryFailed: "discovery cannot say now what this name leads to"
     case .endpointUnreachable: "no endpoint of the service accepts connections"
     case .connectTimeout: "no endpoint of the service answered a connect in time (timeouts.connect)"
     case .endpointClosed: "the endpoint closed the connection before it answered"
@@ -144,6 +147,7 @@ enum ProxyError: Equatable {
     switch self {
     case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported: "fairlead metrics"
     case .noHost, .badName, .unknownName, .delegationFailed, .loop: "fairlead config"
+    case .discoveryFailed: "fairlead status"
     case .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated, .requestTimeout,
       .attemptTimeout, .deadlineExceeded, .endpointsOut, .noEndpoint:
       "fairlead endpoints"
@@ -178,7 +182,8 @@ enum ProxyError: Equatable {
 
   private static let others: [ProxyError] = [
     .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .noHost, .badName, .unknownName,
-    .delegationFailed, .nameTimeout, .tooManyNames, .endpointUnreachable, .connectTimeout, .endpointClosed,
+    .delegationFailed, .nameTimeout, .tooManyNames, .discoveryFailed, .endpointUnreachable, .connectTimeout,
+    .endpointClosed,
     .endpointGarbage, .responseTruncated,
     .requestTimeout, .attemptTimeout, .deadlineExceeded, .endpointsOut, .noEndpoint, .tooManyConnections,
     .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations,

@@ -3,6 +3,7 @@
 import Admin
 import Base
 import Configuration
+import Discovery
 import Glibc
 import Policy
 import Proxy
@@ -22,6 +23,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
   // The control thread's own.
   private var node: Node?
   private var registry: Registry?
+  private var discoveryMetrics: DiscoveryMetrics?
   private var isDraining = false
   private var accessLogSeen = AccessLogStatistics()
   private(set) var logLevel = LogLevel.info
@@ -38,6 +40,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
   func attach(_ node: Node, registry: Registry) {
     self.node = node
     self.registry = registry
+    discoveryMetrics = DiscoveryMetrics(registry: registry)
     degraded += node.workloadProblems()
     ProxyMetrics(registry: registry).publish(build, registry: registry)
   }
@@ -71,10 +74,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
       node: configuration.node.name, build: build, processIdentifier: Int(getpid()),
       state: isDraining ? .draining : node == nil ? .starting : degraded.isEmpty ? .ready : .degraded,
       uptimeSeconds: uptime, configuration: source, logLevel: logLevel, residentBytes: MemoryWatch.residentBytes(),
-      discovery: configuration.discovery.map {
-        StatusReport.Discovery(
-          prefix: $0.prefix, kind: $0.kind, services: $0.staticServices.count, ageSeconds: uptime)
-      },
+      discovery: discovery(),
       accessLog: accessLog?.statistics, degraded: degraded)
     guard let node else {
       reply(report)
@@ -98,12 +98,30 @@ final class Administration: NodeAdministration, @unchecked Sendable {
     reply(report)
   }
 
+  private func discovery() -> [StatusReport.Discovery] {
+    let now = MonotonicInstant.now()
+    return (node?.discoveryReports() ?? []).map { report in
+      let age = report.freshness.confirmed.map { Double(now.nanoseconds(since: $0)) / 1e9 } ?? 0
+      var one = StatusReport.Discovery(
+        prefix: report.prefix, kind: report.kind, state: report.freshness.state.rawValue, services: report.services,
+        ageSeconds: age, failure: report.freshness.failure)
+      one.origin = report.origin
+      one.endpoints = report.endpoints
+      one.updates = report.updates
+      one.errors = report.errors
+      one.badLines = report.badEntries
+      one.problems = report.problems
+      return one
+    }
+  }
+
   func endpoints(_ reply: @escaping @Sendable ([EndpointReport]) -> Void) {
     guard let node else {
       reply([])
       return
     }
     let summaries = node.endpointSummaries()
+    let sources = node.endpointSources()
     node.loads { shards in
       // Each shard has an average of its own: the one that is shown is the mean of those that have heard anything.
       var costs: [EndpointKey: [Double]] = [:]
@@ -113,12 +131,14 @@ final class Administration: NodeAdministration, @unchecked Sendable {
       reply(
         summaries.map { summary in
           let heard = costs[EndpointKey(service: summary.number, address: summary.endpoint.address)] ?? []
-          return EndpointReport(
+          var report = EndpointReport(
             service: summary.service, address: summary.endpoint.address.description, state: summary.state,
             zone: summary.endpoint.zone, weight: summary.endpoint.weight, effectiveWeight: summary.effectiveWeight,
             inFlight: summary.inFlight, connections: summary.connections,
             latencyNanoseconds: heard.isEmpty ? 0 : UInt64(heard.reduce(0, +) / Double(heard.count)),
             requests: summary.successes &+ summary.failures, failures: summary.failures)
+          if let source = sources[summary.number] { (report.source, report.sourceState) = source }
+          return report
         })
     }
   }
@@ -197,12 +217,18 @@ final class Administration: NodeAdministration, @unchecked Sendable {
 
   func metrics(_ format: ExpositionFormat) -> [UInt8] {
     countAccessLogLosses()
+    measureDiscovery()
     return registry?.render(format) ?? []
   }
 
   func flatMetrics() -> [UInt8] {
     countAccessLogLosses()
+    measureDiscovery()
     return registry?.renderFlatJSON() ?? Array("{}".utf8)
+  }
+
+  private func measureDiscovery() {
+    if let node { discoveryMetrics?.take(node.discoveryReports(), now: .now()) }
   }
 
   /// The log's writer counts for itself; what it has lost since the last look goes into the metrics.

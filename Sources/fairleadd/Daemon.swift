@@ -4,6 +4,7 @@ import Admin
 import Base
 import CFairlead
 import Configuration
+import Discovery
 import EventLoop
 import Glibc
 import Proxy
@@ -58,7 +59,7 @@ final class Daemon {
   static func build() -> BuildInformation {
     BuildInformation(libraries: [
       ("liburing", RingProbe.liburingVersion), ("libyaml", Configuration.yamlLibraryVersion),
-      ("OpenSSL", "not linked"), ("nghttp2", "not linked"),
+      ("c-ares", DNSSource.libraryVersion), ("OpenSSL", "not linked"), ("nghttp2", "not linked"),
     ])
   }
 
@@ -161,7 +162,7 @@ final class Daemon {
     do {
       node = try Node.start(
         configuration, shardCount: shardCount, registry: registry, names: names, accessRings: rings,
-        loop: loop, keeper: serviceManager)
+        loop: loop, keeper: serviceManager, log: { Self.say("fairleadd: \($0)") })
     } catch {
       server.stop()
       throw error

@@ -20,6 +20,10 @@ public struct FairleadOptions: Sendable {
   /// The inside of the listener's `{ … }` besides name, address and direction.
   public var listener: String = ""
   public var environment: [String: String] = [:]
+  /// More entries of `discovery`, in flow style: `{ kind: file, prefix: file, directory: /srv }`.
+  public var discovery: [String] = []
+  /// The delegation table.
+  public var delegations = ["/svc => /#/static ;"]
   /// Opens as many descriptors as the hard limit allows when true; else the shell's default.
   public var accessLog = false
 
@@ -42,7 +46,8 @@ public struct FairleadOptions: Sendable {
     lines += ["listeners:", "  - { name: outbound, address: \"127.0.0.1:0\", direction: outbound\(listener) }"]
     lines += ["discovery:", "  - kind: static", "    prefix: static"]
     lines += services.isEmpty ? ["    services: {}"] : ["    services:"] + services
-    lines += ["delegations: |", "  /svc => /#/static ;"]
+    lines += discovery.map { "  - \($0)" }
+    lines += ["delegations: |"] + delegations.map { "  \($0)" }
     if !policy.isEmpty { lines += ["services:", "  - name: /svc"] + policy }
     if !limits.isEmpty { lines += ["limits: { \(limits) }"] }
     if accessLog {
