@@ -57,6 +57,8 @@ public final class DNSSource: DiscoverySource {
   private var queue = DeadlineQueue<BoundName>()
   private var timer: (number: UInt64, deadline: MonotonicInstant)?
   private var confirmed: MonotonicInstant?
+  /// Of the last lookup, if it failed, with its name.
+  private var lastFailure: String?
   private var updates: UInt64 = 0
   private var errors: UInt64 = 0
   private var isStopped = false
@@ -154,11 +156,10 @@ public final class DNSSource: DiscoverySource {
 
   public func report() -> SourceReport {
     let known = entries.values.filter { $0.state == .service }
-    let failing = entries.values.filter { $0.failure != nil }
-      .sorted { $0.question.service.name < $1.question.service.name }
-    let lines = failing.prefix(SourceReport.problemLimit).map {
-      "\($0.question.service.name): \($0.failure ?? "")"
-    }
+    let failing = known.filter { $0.failure != nil }.sorted { $0.question.service.name < $1.question.service.name }
+    var lines = failing.prefix(SourceReport.problemLimit).map { "\($0.question.service.name): \($0.failure ?? "")" }
+    // A name that clients made up may fail alone; only while nothing else is heard that says something of the servers.
+    if lines.isEmpty, let lastFailure { lines = [lastFailure] }
     var failure = channelFailure
     if failure == nil, let first = lines.first {
       failure = failing.count > 1 ? "\(first) (and \(failing.count - 1) more)" : first
@@ -240,12 +241,14 @@ public final class DNSSource: DiscoverySource {
     arm()
     if let failure = entry.failure {
       errors &+= 1
+      lastFailure = "\(service.name): \(failure)"
       if before.failure != failure {
         let stays = entry.state == .service ? "; keeping \(entry.endpoints.count) endpoints" : ""
         log.say("discovery /#/\(prefix): \(service.name): \(failure)\(stays)")
       }
     } else {
       confirmed = now
+      lastFailure = nil
       if before.failure != nil, before.state == .service {
         log.say("discovery /#/\(prefix): \(service.name): answers again")
       }

@@ -126,7 +126,8 @@ public final class FileSource: DiscoverySource {
     report.errors = errors
     report.badEntries = files.values.reduce(skipped.count) { $0 + $1.badLineCount }
     var problems = [directoryFailure, watchFailure].compactMap(\.self) + skipped.lines
-    for (name, file) in files.sorted(by: { $0.key < $1.key }) where problems.count < SourceReport.problemLimit {
+    let troubled = files.filter { $0.value.failure != nil || !$0.value.problems.isEmpty }
+    for (name, file) in troubled.sorted(by: { $0.key < $1.key }) where problems.count < SourceReport.problemLimit {
       if let failure = file.failure { problems.append("\(path(name)): \(failure)") }
       problems += file.problems
     }
