@@ -55,9 +55,8 @@ extension Configuration {
 
   /// Reads a configuration from texts, the first with the others' fragments added.
   static func parse(
-    _ texts: [(name: String, bytes: [UInt8])], hostName: String?
+    _ texts: [(name: String, bytes: [UInt8])], hostName: String?, _ decoder: Decoder = Decoder()
   ) throws(Diagnostics) -> Configuration {
-    let decoder = Decoder()
     var merged = MergedDocument(SourceText(name: texts.first?.name ?? "", bytes: []))
     var isWhole = true
     for text in texts {

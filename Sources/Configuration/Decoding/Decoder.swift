@@ -8,6 +8,8 @@ import Base
 /// The findings of one run. Shared by everything that decodes; used by one thread.
 final class Decoder {
   private(set) var diagnostics = Diagnostics()
+  /// Told of every mapping that is read, and which keys are known in it: how the schema is held against what is decoded.
+  var onMapping: ((_ path: String, _ known: [String]) -> Void)?
 
   func report(_ range: SourceRange, _ message: String) {
     diagnostics.append(Diagnostic(at: range, message))

@@ -26,8 +26,24 @@ extension Draft {
     entry.healthCheck = healthCheck(fields)
     entry.rateLimit = fields.optionalRateLimit("rateLimit")
     entry.protocol = fields.choice("protocol", later: ["http2"])
+    entry.places.lines = places(in: value.node)
     guard name != nil, let nameRange = fields["name"]?.node.range else { return nil }
     return Service(value: entry, nameRange: nameRange)
+  }
+
+  /// `file:line` of every single value and list in a mapping, by its path.
+  private static func places(in node: YAMLNode, below path: String = "") -> [String: String] {
+    guard case .mapping(let mapping) = node.content else { return [:] }
+    var places: [String: String] = [:]
+    for member in mapping.members {
+      let key = path.isEmpty ? member.key : "\(path).\(member.key)"
+      if case .mapping = member.value.content {
+        places.merge(Self.places(in: member.value, below: key)) { first, _ in first }
+      } else if !member.value.isNull {
+        places[key] = "\(member.keyRange.source.name):\(member.keyRange.start.line)"
+      }
+    }
+    return places
   }
 
   /// As requests have it, hosts in lower case. Nil for what is no name; `/` alone is none either.

@@ -99,7 +99,7 @@ extension Draft {
   }
 
   private static func node(_ fields: Fields, hostName: String) -> Configuration.Node? {
-    let known = ["name", "zone", "shards", "via", "drainTimeout"]
+    let known = ["name", "zone", "shards", "via", "drainTimeout", "reloadOnChange"]
     let node = fields.fields("node", known: known)
     var name = hostName
     if let written = node?.text("name") {
@@ -116,7 +116,8 @@ extension Draft {
       shards: shards?.number.map { .count($0) } ?? .auto,
       via: node?.bool("via") ?? true,
       drainTimeout: node?.duration("drainTimeout", in: .zero ... .seconds(3600))
-        ?? Configuration.Node.defaultDrainTimeout
+        ?? Configuration.Node.defaultDrainTimeout,
+      reloadOnChange: node?.bool("reloadOnChange") ?? true
     )
   }
 

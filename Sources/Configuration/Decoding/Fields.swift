@@ -20,6 +20,7 @@ struct Fields {
     self.decoder = decoder
     path = value.path
     range = value.node.range
+    decoder.onMapping?(path, known)
     if value.node.isNull {
       mapping = YAMLMapping()
       return

@@ -54,6 +54,7 @@ extension Configuration.Node {
     }
     json.member("via", via)
     json.member("drainTimeout", drainTimeout.shortText)
+    json.member("reloadOnChange", reloadOnChange)
   }
 }
 
@@ -81,7 +82,7 @@ extension Configuration.Listener {
 }
 
 extension Configuration.ServiceEntry {
-  fileprivate func write(to json: inout JSONWriter) {
+  func write(to json: inout JSONWriter) {
     json.member("name", name.description)
     json.object("balancer") { balancer.write(to: &$0) }
     json.object("timeouts") { json in

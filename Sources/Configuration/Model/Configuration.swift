@@ -60,16 +60,19 @@ extension Configuration {
     public let via: Bool
     /// How long what is in flight may take to finish once the daemon is asked to stop.
     public let drainTimeout: Duration
+    /// Is a change of the configuration's files taken over by itself?
+    public let reloadOnChange: Bool
 
     public init(
       name: String, zone: String? = nil, shards: Shards = .auto, via: Bool = true,
-      drainTimeout: Duration = Node.defaultDrainTimeout
+      drainTimeout: Duration = Node.defaultDrainTimeout, reloadOnChange: Bool = true
     ) {
       self.name = name
       self.zone = zone
       self.shards = shards
       self.via = via
       self.drainTimeout = drainTimeout
+      self.reloadOnChange = reloadOnChange
     }
 
     public static let defaultDrainTimeout: Duration = .seconds(30)

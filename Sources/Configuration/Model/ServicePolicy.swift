@@ -63,6 +63,7 @@ extension Configuration {
     /// `.some(nil)` is `rateLimit: none`: takes back what an earlier entry says.
     public var rateLimit: RateLimit??
     public var `protocol`: ServicePolicy.UpstreamProtocol?
+    public var places = WrittenPlaces()
 
     public init(name: Path) { self.name = name }
 

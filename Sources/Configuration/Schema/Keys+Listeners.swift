@@ -1,0 +1,29 @@
+// The keys of an entry of `listeners`.
+
+extension Configuration.Listener {
+  static let keys: [ConfigurationKey] = [
+    .init(
+      "name", .text(.segment), "names the listener in metrics and tables; up to 63 characters", required: true,
+      example: "outbound"),
+    .init(
+      "address", .text(.address), "where it listens; :80 takes both families, port 0 lets the kernel choose",
+      required: true),
+    .init("direction", .choice(of: Direction.self), "from this host's workloads, or to them", default: "outbound"),
+    .init(
+      "capture", .choice(of: Capture.self), "where a connection's original destination is taken from", default: "none"),
+    .init(
+      "unresolved", .choice(of: Unresolved.self),
+      "a captured request of an unknown name goes where its client meant to, or is refused", default: "forward",
+      needs: [("capture", ["redirect", "tproxy"])]),
+    .init(
+      "protocol", .choice(of: DownstreamProtocol.self),
+      "what clients speak; detect looks at the first bytes, tcp never does", default: "detect"),
+    .init(
+      "to", .text(.name), "the service of every connection that is not captured",
+      needs: [("protocol", ["tcp"]), ("capture", ["none"])]),
+    .init(
+      "trust", .choice(of: Trust.self), "whether clients may steer their own requests (l5d-dtab and its like)",
+      default: "none"),
+    .init("proxyProtocol", .flag([false]), "for a later version", default: "false"),
+  ]
+}

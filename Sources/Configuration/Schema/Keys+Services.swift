@@ -1,0 +1,42 @@
+// The keys of an entry of `services`.
+
+import Base
+
+extension Configuration.ServiceEntry {
+  static let keys: [ConfigurationKey] = [
+    .init("name", .text(.name), "the prefix of the services' names this entry is for", required: true, example: "/svc"),
+    .init("balancer", .mapping(Configuration.Balancer.keys), "how an endpoint is chosen"),
+    .init("timeouts", .mapping(timeouts), "how long things may take"),
+    .init("limits", .mapping(limits), "what may be open at once; over it 503"),
+    .init("retries", .mapping(Configuration.Retries.keys), "which requests are sent again, how often, how many"),
+    .init("circuitBreaker", .mapping(Configuration.CircuitBreaker.keys), "when an endpoint that fails is left out"),
+    .init("healthCheck", .mapping(Configuration.HealthCheck.keys), "how endpoints are asked whether they are well"),
+    .init(
+      "rateLimit", .either([.choice(["none"]), .mapping(Configuration.RateLimit.keys("requests"))]),
+      "how many requests it gets from this node; over it 429", default: "none"),
+    .init(
+      "protocol", .choice(of: ServicePolicy.UpstreamProtocol.self), "what endpoints are spoken to in", default: "same"),
+  ]
+
+  private static let timeouts: [ConfigurationKey] = [
+    .init("connect", .duration(.milliseconds(1) ... .seconds(3600)), "until an endpoint accepts", default: "1s"),
+    .init(
+      "request", .duration(.milliseconds(1) ... .seconds(86400)), "from a request's head to the end of its response",
+      default: "15s"),
+    .init(
+      "attempt", .duration(.milliseconds(1) ... .seconds(86400), word: "none"), "one try at one endpoint",
+      default: "none"),
+    .init(
+      "idle", .duration(.milliseconds(10) ... .seconds(86400)), "how long an upstream connection is kept without work",
+      default: "60s"),
+    .init(
+      "stream", .duration(.milliseconds(10) ... .seconds(604_800)),
+      "how long a connection that is carried as it is may be silent", default: "1h"),
+  ]
+
+  private static let limits: [ConfigurationKey] = [
+    .init("connections", .integer(1...1_000_000), "upstream connections", default: "1024"),
+    .init("pending", .integer(0...1_000_000), "requests that wait for a connection", default: "1024"),
+    .init("requests", .integer(1...1_000_000), "requests under way", default: "1024"),
+  ]
+}
