@@ -56,7 +56,7 @@ struct AdminRoutes: Sendable {
         return reply(.text(405, "\(route.path) is for reading: use GET", allow: route.allow))
       }
       if let refusal = refusal() { return reply(.text(403, refusal)) }
-      reply(change(node, request))
+      change(node, request, reply)
     default:
       reply(.text(405, "\(route.path) knows \(route.allow)", allow: route.allow))
     }
@@ -67,7 +67,7 @@ struct AdminRoutes: Sendable {
   private typealias Read =
     @Sendable (any NodeAdministration, AdminRequest, @escaping @Sendable (AdminResponse) -> Void)
     -> Void
-  private typealias Change = @Sendable (any NodeAdministration, AdminRequest) -> AdminResponse
+  private typealias Change = Read
 
   private struct Route: Sendable {
     let path: String
@@ -102,6 +102,22 @@ struct AdminRoutes: Sendable {
           AdminResponse(
             status: 200, contentType: "application/json", body: Array((node.configurationJSON() + "\n").utf8)))
       }),
+    Route(
+      path: "/config/diff", summary: "what a reload would change",
+      read: { node, _, reply in
+        node.configurationChanges { result in reply(answer(result)) }
+      }),
+    Route(
+      path: "/reload", summary: "POST: read the configuration again; ?confirm=60s takes it back unless confirmed",
+      change: reload),
+    Route(
+      path: "/reload/confirm", summary: "POST: keep what was reloaded with ?confirm",
+      change: { node, _, reply in
+        if let reason = node.confirmReload() { reply(.text(409, reason)) } else { reply(.text(200, "confirmed")) }
+      }),
+    Route(
+      path: "/explain", summary: "what would happen to a request; ?url=&method=&headers=&workload=&listener=",
+      read: explain),
     Route(path: "/endpoints", summary: "endpoints with state, weight, load, latency; ?service=NAME", read: endpoints),
     Route(
       path: "/services", summary: "services with cumulative counts and latency histograms",
@@ -124,16 +140,16 @@ struct AdminRoutes: Sendable {
       }),
     Route(
       path: "/drain", summary: "POST: finish what is in flight, then end",
-      change: { node, _ in
+      change: { node, _, reply in
         node.drain()
-        return .text(202, "draining")
+        reply(.text(202, "draining"))
       }),
     Route(
       path: "/shutdown", summary: "POST: end at once",
-      change: { node, _ in
+      change: { node, _, reply in
         var response = AdminResponse.text(202, "shutting down")
         response.afterwards = { node.shutdown() }
-        return response
+        reply(response)
       }),
     Route(
       path: "/logging", summary: "the log level; POST ?level=error|warning|info|debug|trace changes it",
@@ -236,12 +252,42 @@ struct AdminRoutes: Sendable {
     reply(AdminResponse(status: 200, contentType: format.contentType, body: node.metrics(format)))
   }
 
-  private static let logging: Change = { node, request in
+  private static let logging: Change = { node, request, reply in
     guard let level = request.query["level"].flatMap(LogLevel.init(rawValue:)) else {
-      return .text(400, "level is one of \(LogLevel.allCases.map(\.rawValue).joined(separator: ", "))")
+      return reply(.text(400, "level is one of \(LogLevel.allCases.map(\.rawValue).joined(separator: ", "))"))
     }
     node.setLogLevel(level)
-    return .text(200, level.rawValue)
+    reply(.text(200, level.rawValue))
+  }
+
+  /// `?confirm` is a duration, or a number of seconds.
+  private static let reload: Change = { node, request, reply in
+    var limit: Duration?
+    if let text = request.query["confirm"] {
+      let isNumber = !text.isEmpty && text.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 }
+      guard let duration = try? Duration(parsing: isNumber ? text + "s" : text), confirmTimes.contains(duration) else {
+        return reply(.text(400, "confirm is a time from 1s to 1h, not '\(text.prefix(40))'"))
+      }
+      limit = duration
+    }
+    node.reload(confirmWithin: limit) { result in reply(answer(result)) }
+  }
+
+  private static let explain: Read = { node, request, reply in
+    do throws(ExplainError) {
+      node.explain(try ExplainQuery(request.query)) { reply(.json($0)) }
+    } catch {
+      reply(.text(400, error.description))
+    }
+  }
+
+  private static func answer(_ result: Result<some JSONReport, ConfigurationRefusal>) -> AdminResponse {
+    switch result {
+    case .success(let report): .json(report)
+    case .failure(.findings(let text)):
+      AdminResponse(status: 422, contentType: plainText, body: Array(text.utf8))
+    case .failure(.notNow(let line)): .text(409, line)
+    }
   }
 
   /// Says so, and which paths look alike: those that begin alike or contain what was asked for.
@@ -264,4 +310,5 @@ private func shown(_ text: String) -> String {
 }
 
 private let plainText = "text/plain; charset=utf-8"
+private let confirmTimes: ClosedRange<Duration> = .seconds(1) ... .seconds(3600)
 private let maximumConnectionsShown = 100_000

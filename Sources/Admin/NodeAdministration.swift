@@ -27,6 +27,18 @@ public protocol NodeAdministration: Sendable {
   func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void)
   /// The running configuration as JSON text, secrets left out.
   func configurationJSON() -> String
+  /// What a reload would change: the files are read, and nothing is done.
+  func configurationChanges(
+    _ reply: @escaping @Sendable (Result<ConfigurationChangesReport, ConfigurationRefusal>) -> Void)
+  /// Reads the configuration again and swaps it in, or changes nothing.
+  ///
+  /// - Parameter confirmWithin: the old one comes back after this time unless `confirmReload` is called; nil for never.
+  func reload(
+    confirmWithin: Duration?, _ reply: @escaping @Sendable (Result<ReloadReport, ConfigurationRefusal>) -> Void)
+  /// Keeps what was reloaded for a while. Returns why there is nothing to confirm; nil when it was.
+  func confirmReload() -> String?
+  /// What would happen to a request.
+  func explain(_ query: ExplainQuery, _ reply: @escaping @Sendable (ExplainReport) -> Void)
   func metrics(_ format: ExpositionFormat) -> [UInt8]
   func flatMetrics() -> [UInt8]
   var logLevel: LogLevel { get }

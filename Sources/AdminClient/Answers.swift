@@ -192,7 +192,13 @@ struct ServicesAnswer: Decodable {
 extension AdminConnection {
   /// Reads a path as a value.
   func decoded<T: Decodable>(_ type: T.Type, _ target: String) throws(AdminClientError) -> T {
-    let answer = try get(target)
+    try decoded(type, try get(target), of: target)
+  }
+
+  /// An answer that came from a path, as a value.
+  func decoded<T: Decodable>(
+    _ type: T.Type, _ answer: AdminAnswer, of target: String
+  ) throws(AdminClientError) -> T {
     do {
       return try JSONDecoder().decode(type, from: Data(answer.body))
     } catch {

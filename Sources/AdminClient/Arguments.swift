@@ -10,6 +10,16 @@ struct CommandSpecification: Sendable {
     /// What stands for its value in the usage line; nil for a switch.
     var value: String?
     let help: String
+    /// May stand there several times.
+    var repeats = false
+    /// What its value is completed to.
+    var completion = Completion.nothing
+  }
+
+  /// What a shell offers for a word.
+  enum Completion: Equatable, Sendable {
+    case nothing, files, services, workloads, commands
+    case words([String])
   }
 
   let name: String
@@ -18,11 +28,17 @@ struct CommandSpecification: Sendable {
   var operands = ""
   var operandCount: ClosedRange<Int> = 0...0
   var options: [Option] = []
+  /// What its operands are completed to, one after the other; the last stands for all that follow.
+  var completions: [Completion] = []
+  /// More about it, for the manual.
+  var details = ""
   /// False for commands of later versions.
   var isAvailable = true
 
   func usage(_ program: String) -> String {
-    let options = options.map { option in option.value.map { " [\(option.name) \($0)]" } ?? " [\(option.name)]" }
+    let options = options.map { option in
+      " [\(option.name)" + (option.value.map { " " + $0 } ?? "") + (option.repeats ? " ...]" : "]")
+    }
     return "usage: \(program) \(name)\(options.joined())\(operands.isEmpty ? "" : " " + operands)"
   }
 }
@@ -31,7 +47,10 @@ struct CommandSpecification: Sendable {
 struct Invocation: Equatable, Sendable {
   var command: String
   var operands: [String] = []
+  /// The last value of each option, empty for a switch.
   var options: [String: String] = [:]
+  /// The values of options that may stand there several times.
+  var lists: [String: [String]] = [:]
   var socket = defaultSocket
   var isJSON = false
 
@@ -131,6 +150,7 @@ private struct ArgumentReader {
         throw unknownOption(name, command.options)
       }
       if option.value == nil && value != nil { throw WrongUsage("\(name) takes no value") }
+      if option.repeats { invocation.lists[name, default: []].append(value ?? "") }
       invocation.options[name] = value ?? ""
     }
   }
@@ -150,12 +170,13 @@ private struct ArgumentReader {
   }
 }
 
-/// `--name=value` and `-ojson`.
+/// `--name=value`, `-ojson` and `-XPOST`.
 private func split(_ argument: String) -> (name: String, value: String?) {
   if argument.hasPrefix("--"), let equals = argument.firstIndex(of: "=") {
     return (String(argument[..<equals]), String(argument[argument.index(after: equals)...]))
   }
-  if argument.hasPrefix("-o"), argument.utf8.count > 2 { return ("-o", String(argument.dropFirst(2))) }
+  let short = String(argument.prefix(2))
+  if ["-o", "-H", "-X"].contains(short), argument.utf8.count > 2 { return (short, String(argument.dropFirst(2))) }
   return (argument, nil)
 }
 

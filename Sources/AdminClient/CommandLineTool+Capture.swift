@@ -123,7 +123,7 @@ extension CommandLineTool {
   /// Nil when the configuration does not allow capture; what is wrong has been said then.
   private func settings(_ invocation: Invocation) -> CaptureSettings? {
     let file = invocation.options["--config"] ?? defaultConfiguration
-    switch prepareCapture(file) {
+    switch configuration.prepareCapture(file) {
     case .refused(let text, _):
       console.errors(text)
       return nil
@@ -136,7 +136,7 @@ extension CommandLineTool {
     }
   }
 
-  private func confirmation(_ text: String) -> Duration? {
+  func confirmation(_ text: String) -> Duration? {
     do throws(TextError) {
       let duration = try Duration(parsing: text)
       if duration >= .seconds(1) && duration <= .seconds(3600) { return duration }

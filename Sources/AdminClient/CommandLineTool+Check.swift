@@ -8,7 +8,7 @@ extension CommandLineTool {
   func check(_ invocation: Invocation, _ daemon: AdminConnection) -> Int32 {
     let file = invocation.options["--config"] ?? defaultConfiguration
     let configuration: CheckFacts.Configuration
-    switch prepareCapture(file) {
+    switch self.configuration.prepareCapture(file) {
     case .ready(let settings): configuration = .ready(file: file, settings)
     case .refused: configuration = .refused(file: file)
     }

@@ -46,25 +46,46 @@ public enum ExitCode {
   public static let configuration: Int32 = 78
 }
 
+/// What is done with configuration files, by those who know what stands in them: this module does not.
+public struct ConfigurationTools: Sendable {
+  /// Reads a file for what it says about capture.
+  public var prepareCapture: @Sendable (_ file: String) -> CapturePreparation
+  /// Checks a file, prints what is wrong, and returns the exit code.
+  public var validate: @Sendable (_ file: String, Console) -> Int32
+  /// What a file would change in a running configuration, which is JSON; or what is wrong with the file, every line ended.
+  public var compare: @Sendable (_ running: [UInt8], _ file: String) -> Result<[ConfigurationChange], RefusedFile>
+  /// The schema as JSON, or the list of keys for the manual.
+  public var schema: @Sendable (_ forManual: Bool) -> String
+
+  public init(
+    prepareCapture: @escaping @Sendable (_ file: String) -> CapturePreparation,
+    validate: @escaping @Sendable (_ file: String, Console) -> Int32,
+    compare: @escaping @Sendable (_ running: [UInt8], _ file: String) -> Result<[ConfigurationChange], RefusedFile>,
+    schema: @escaping @Sendable (_ forManual: Bool) -> String
+  ) {
+    self.prepareCapture = prepareCapture
+    self.validate = validate
+    self.compare = compare
+    self.schema = schema
+  }
+
+  /// Everything that is wrong with a file, every line ended.
+  public struct RefusedFile: Error {
+    public let findings: String
+    public init(findings: String) { self.findings = findings }
+  }
+}
+
 /// The command line program.
 public struct CommandLineTool: Sendable {
   let console: Console
   let build: BuildInformation
-  let prepareCapture: @Sendable (_ file: String) -> CapturePreparation
-  private let validate: @Sendable (_ file: String, Console) -> Int32
+  let configuration: ConfigurationTools
 
-  /// - Parameters:
-  ///   - prepareCapture: reads a configuration file for what it says about capture.
-  ///   - validate: checks a configuration file, prints what is wrong, and returns the exit code.
-  public init(
-    console: Console, build: BuildInformation = BuildInformation(),
-    prepareCapture: @escaping @Sendable (_ file: String) -> CapturePreparation,
-    validate: @escaping @Sendable (_ file: String, Console) -> Int32
-  ) {
+  public init(console: Console, build: BuildInformation = BuildInformation(), configuration: ConfigurationTools) {
     self.console = console
     self.build = build
-    self.prepareCapture = prepareCapture
-    self.validate = validate
+    self.configuration = configuration
   }
 
   /// Runs one command line, without the program's name, and returns the exit code.
@@ -96,13 +117,18 @@ public struct CommandLineTool: Sendable {
     case "connections": return try connections(invocation, daemon)
     case "stat": return try stat(invocation, daemon)
     case "metrics": try metrics(invocation, daemon)
-    case "config": console.output(try daemon.get("/config").text + "\n")
+    case "config": return try config(invocation, daemon)
+    case "reload": return try reload(invocation, daemon)
+    case "explain": return try explain(invocation, daemon)
+    case "schema": console.output(configuration.schema(invocation.has("--manual")))
+    case "completion": return completion(invocation)
     case "drain": return try drain(invocation, daemon)
     case "logging": try logging(invocation, daemon)
     case "capture": return capture(invocation)
     case "check": return check(invocation, daemon)
-    case "validate": return validate(invocation.operands.first ?? "", console)
+    case "validate": return configuration.validate(invocation.operands.first ?? "", console)
     case "version": try version(invocation, daemon)
+    case "help" where invocation.has("--manual"): console.output(CommandCatalog.manual())
     case "help": return help(invocation.operands.first, asked: true)
     default:
       console.errors("fairlead: '\(invocation.command)' is not available in this version (\(build.version))\n")

@@ -28,7 +28,7 @@ public final class Node: @unchecked Sendable {
   public let shardCPUs: [Int?]
   private(set) var snapshot: Snapshot
   let directory: ServiceDirectory
-  private let binder: NameBinder
+  let binder: NameBinder
   private let checker: HealthChecker
   let sources: DiscoverySources
   private let waiting = WaitingQuestions()

@@ -25,5 +25,21 @@ import Glibc
 
 @Sendable func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
 
-let tool = CommandLineTool(console: .standard(), prepareCapture: prepareCapture, validate: validate)
+/// The running configuration is what the daemon prints: it reads back as what it was.
+@Sendable func compare(
+  _ running: [UInt8], _ file: String
+) -> Result<[AdminClient.ConfigurationChange], ConfigurationTools.RefusedFile> {
+  do throws(Diagnostics) {
+    let old = try Configuration.parse(bytes: running, name: "the running configuration")
+    let new = try Configuration.load(path: file, fragments: fragments(beside: file))
+    return .success(old.changes(to: new).map { .init(path: $0.path, old: $0.old, new: $0.new) })
+  } catch {
+    return .failure(.init(findings: error.render()))
+  }
+}
+
+let tools = ConfigurationTools(prepareCapture: prepareCapture, validate: validate, compare: compare) { forManual in
+  forManual ? Configuration.manual() : Configuration.jsonSchema()
+}
+let tool = CommandLineTool(console: .standard(), configuration: tools)
 exit(tool.run(Array(CommandLine.arguments.dropFirst())))

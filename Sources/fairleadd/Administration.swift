@@ -15,20 +15,25 @@ final class Administration: NodeAdministration, @unchecked Sendable {
   let build = Daemon.build()
   /// What the daemon was started with, until there is a node.
   private let initial: Configuration
-  private var configuration: Configuration { node?.configuration ?? initial }
+  var configuration: Configuration { node?.configuration ?? initial }
   private let source: String
   private var degraded: [String]
   private let accessLog: AccessLogWriter?
   private let startedAt = MonotonicInstant.now()
   // The control thread's own.
-  private var node: Node?
+  private(set) var node: Node?
+  private(set) var reloading: Reloading?
   private var registry: Registry?
   private var discoveryMetrics: DiscoveryMetrics?
-  private var isDraining = false
+  private(set) var isDraining = false
   private var accessLogSeen = AccessLogStatistics()
   private(set) var logLevel = LogLevel.info
   private var drainAction: () -> Void = {}
   private var shutdownAction: () -> Void = {}
+  /// Reads the configuration again; the time within which that must be confirmed, if it must.
+  private(set) var reloadAction: (Duration?) -> ReloadOutcome = { _ in .unchanged }
+  /// What was last found different, and when.
+  var lastChanges: (at: MonotonicInstant, answer: Result<ConfigurationChangesReport, ConfigurationRefusal>)?
 
   init(configuration: Configuration, source: String, degraded: [String], accessLog: AccessLogWriter?) {
     initial = configuration
@@ -47,6 +52,10 @@ final class Administration: NodeAdministration, @unchecked Sendable {
 
   func onDrain(_ action: @escaping () -> Void) { drainAction = action }
   func onShutdown(_ action: @escaping () -> Void) { shutdownAction = action }
+  func onReload(_ reloading: Reloading, _ action: @escaping (Duration?) -> ReloadOutcome) {
+    self.reloading = reloading
+    reloadAction = action
+  }
   func setDraining() { isDraining = true }
   func addDegraded(_ line: String) { if !degraded.contains(line) { degraded.append(line) } }
 

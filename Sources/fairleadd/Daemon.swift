@@ -23,6 +23,7 @@ final class Daemon {
   private let heartbeat: Heartbeat
   private let signOfLife: SignOfLife
   private let reloading: Reloading
+  private var configurationWatch: ConfigurationWatch?
   /// What `systemctl status` shows while all is well, and whether it has been said.
   private var readiness = ""
   private var isAnnounced = false
@@ -195,6 +196,8 @@ final class Daemon {
     // Who drains by the admin socket wants it to end; systemd's SIGTERM may be a restart.
     administration.onDrain { [self] in drain("asked to by the admin socket", forGood: true) }
     administration.onShutdown { [self] in end("asked to by the admin socket", code: 0) }
+    administration.onReload(reloading) { [self] in reload("asked to by the admin socket", confirmWithin: $0) }
+    watchConfiguration()
     for (listener, address) in zip(node.configuration.listeners, node.listenerAddresses) {
       Self.say("fairleadd: listener '\(listener.name)' on \(address)")
     }
@@ -238,15 +241,36 @@ final class Daemon {
       } else {
         drain(signal == SIGTERM ? "SIGTERM" : "SIGINT")
       }
-    case SIGHUP:
-      serviceManager.reloading("reloading")
-      switch reloading.reload(why: "SIGHUP") {
-      case .unchanged, .published: serviceManager.ready(readiness)
-      case .refused: serviceManager.ready("\(readiness); the last reload was refused, see the journal")
-      }
+    case SIGHUP: _ = reload("SIGHUP")
     case SIGUSR1: accessLog?.reopen()
     default: break
     }
+  }
+
+  // MARK: Reload
+
+  /// Takes over what the files say, and tells the service manager what came of it.
+  private func reload(_ why: String, isAutomatic: Bool = false, confirmWithin limit: Duration? = nil) -> ReloadOutcome {
+    serviceManager.reloading("reloading")
+    let outcome = reloading.reload(why: why, isAutomatic: isAutomatic, confirmWithin: limit)
+    switch outcome {
+    case .unchanged, .published: serviceManager.ready(readiness)
+    case .refused: serviceManager.ready("\(readiness); the last reload was refused, see the journal")
+    }
+    return outcome
+  }
+
+  /// A change of the files is as good as being asked, unless the configuration that runs says otherwise.
+  private func watchConfiguration() {
+    guard let path = reloading.path else { return }
+    configurationWatch = ConfigurationWatch(path: path, loop: loop) { [unowned self] in
+      guard node.configuration.node.reloadOnChange, !isDraining else { return }
+      _ = reload("its files have changed", isAutomatic: true)
+    }
+    guard configurationWatch == nil else { return }
+    let line = "changes of \(path) are not noticed: \(String(cString: strerror(errno))); use fairlead reload"
+    Self.say("fairleadd: degraded: \(line)")
+    administration.addDegraded(line)
   }
 
   // MARK: End

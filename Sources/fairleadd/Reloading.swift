@@ -15,8 +15,8 @@ import Telemetry
 enum ReloadOutcome {
   /// The files say what runs already.
   case unchanged
-  /// It holds from now on, as this generation of the snapshot.
-  case published(generation: UInt64)
+  /// It holds from now on, as this generation of the snapshot, where another one held before.
+  case published(generation: UInt64, former: Configuration)
   /// Nothing has changed; why, in lines for people.
   case refused(String)
 }
@@ -24,7 +24,7 @@ enum ReloadOutcome {
 /// Reads the configuration again. The control thread's own.
 final class Reloading {
   /// The configuration file; nil where the daemon was started without one.
-  private let path: String?
+  let path: String?
   private let node: Node
   private let loop: ControlLoop
   private let say: (String) -> Void
@@ -32,6 +32,9 @@ final class Reloading {
   private let refused: CounterCell
   private let rolledBack: CounterCell
   private let lastSuccess: GaugeCell
+  /// What ran before the last change of the files was taken over by itself.
+  private var beforeAutomatic: (configuration: Configuration, until: MonotonicInstant)?
+  private var lastRefusal: String?
   /// What runs when nobody confirms in time.
   private var unconfirmed: (former: Configuration, timer: UInt64)?
 
@@ -54,18 +57,24 @@ final class Reloading {
   ///
   /// - Parameters:
   ///   - why: what asked for it, for the log.
+  ///   - isAutomatic: whether nobody has asked for it: then nothing is said where nothing is new, and what waits to be
+  ///     confirmed still does.
   ///   - confirmWithin: go back to the former configuration unless `confirm` is called in time; nil for no such thing.
-  func reload(why: String, confirmWithin limit: Duration? = nil) -> ReloadOutcome {
-    let outcome = attempt(confirmWithin: limit)
+  func reload(why: String, isAutomatic: Bool = false, confirmWithin limit: Duration? = nil) -> ReloadOutcome {
+    let outcome = attempt(isAutomatic, confirmWithin: limit)
+    let formerRefusal = lastRefusal
+    lastRefusal = nil
     switch outcome {
     case .unchanged:
       lastSuccess.set(1)
-      say("reload (\(why)): nothing has changed")
-    case .published(let generation):
+      if !isAutomatic { say("reload (\(why)): nothing has changed") }
+    case .published(let generation, _):
       succeeded.add(1)
       lastSuccess.set(1)
       say("reload (\(why)): generation \(generation) holds")
     case .refused(let reason):
+      lastRefusal = reason
+      if isAutomatic, reason == formerRefusal { return outcome }
       refused.add(1)
       lastSuccess.set(0)
       say("reload (\(why)): refused, nothing has changed:\n\(reason)")
@@ -73,9 +82,9 @@ final class Reloading {
     return outcome
   }
 
-  private func attempt(confirmWithin limit: Duration?) -> ReloadOutcome {
+  private func attempt(_ isAutomatic: Bool, confirmWithin limit: Duration?) -> ReloadOutcome {
     guard let path else {
-      return .refused("this daemon was started without a configuration file; restart it with --config FILE")
+      return .refused(Self.withoutFile)
     }
     let next: Configuration
     do throws(Diagnostics) {
@@ -84,7 +93,13 @@ final class Reloading {
       return .refused(error.render())
     }
     let former = node.configuration
-    if next == former { return .unchanged }
+    if next == former, next.isWritten(as: former) {
+      // The files were changed just now, to be confirmed, and have been taken over by themselves meanwhile.
+      guard let limit, let before = beforeAutomatic, before.until >= .now() else { return .unchanged }
+      beforeAutomatic = nil
+      askForConfirmation(of: before.configuration, within: limit)
+      return .published(generation: node.generation, former: before.configuration)
+    }
     let fixed = former.changesThatNeedRestart(to: next)
     guard fixed.isEmpty else {
       return .refused(
@@ -92,9 +107,18 @@ final class Reloading {
           + "next: systemctl restart fairlead")
     }
     node.publish(next)
-    if let limit { askForConfirmation(of: former, within: limit) } else { confirm() }
-    return .published(generation: node.generation)
+    if let limit {
+      askForConfirmation(of: former, within: limit)
+    } else if !isAutomatic {
+      confirm()
+    }
+    beforeAutomatic = isAutomatic ? (former, .now().advanced(byNanoseconds: Self.automaticNanoseconds)) : nil
+    return .published(generation: node.generation, former: former)
   }
+
+  /// How long after its change a file can still be reloaded to be confirmed.
+  private static let automaticNanoseconds: UInt64 = 300_000_000_000
+  static let withoutFile = "this daemon was started without a configuration file; restart it with --config FILE"
 
   // MARK: Confirmation
 

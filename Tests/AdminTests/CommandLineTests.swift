@@ -67,7 +67,7 @@ import class TestSupport.TemporaryDirectory
   @Test(
     "commands of later versions say so",
     arguments: [
-      "explain", "routes", "top", "tap", "reload", "completion",
+      "routes", "top", "tap",
     ])
   func laterCommands(name: String) {
     let run = Run([name, "--whatever", "x"])
@@ -411,11 +411,18 @@ struct Run {
         caught.text.withLock { $0.output += text }
         watching(text)
       }, errors: { text in caught.text.withLock { $0.errors += text } })
-    let prepareCapture: @Sendable (String) -> CapturePreparation = { file in .refused("refused \(file)\n", code: 78) }
-    let tool = CommandLineTool(console: console, prepareCapture: prepareCapture) { file, console in
-      console.output("validating \(file)\n")
-      return ExitCode.configuration
-    }
+    let tools = ConfigurationTools(
+      prepareCapture: { file in .refused("refused \(file)\n", code: 78) },
+      validate: { file, console in
+        console.output("validating \(file)\n")
+        return ExitCode.configuration
+      },
+      compare: { running, file in
+        guard file.hasPrefix("/good") else { return .failure(.init(findings: "\(file):1:1: no\n1 error\n")) }
+        let size = ConfigurationChange(path: "bytes", old: "\(running.count)", new: nil)
+        return .success(file == "/good" ? [size] : [])
+      }, schema: { $0 ? ".SS node\n" : "{}\n" })
+    let tool = CommandLineTool(console: console, configuration: tools)
     code = tool.run(arguments)
     (output, errors) = caught.text.withLock { ($0.output, $0.errors) }
   }

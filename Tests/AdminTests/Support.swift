@@ -28,6 +28,16 @@ final class FakeNode: NodeAdministration {
     var inFlight = 0
     var delegation: [DelegationEntry] = []
     var names: [String: NameLookup] = [:]
+    var changes: Result<ConfigurationChangesReport, ConfigurationRefusal> =
+      .success(ConfigurationChangesReport(source: "/etc/fairlead/fairlead.yaml", changes: []))
+    var reload: Result<ReloadReport, ConfigurationRefusal> =
+      .success(ReloadReport(source: "/etc/fairlead/fairlead.yaml", generation: 4, changes: []))
+    /// With which confirmation time each reload was asked for.
+    var reloads: [Duration?] = []
+    /// Why there is nothing to confirm.
+    var unconfirmed: String? = "nothing waits"
+    var explanation = ExplainReport(request: "", verdict: "")
+    var explained: [ExplainQuery] = []
     /// Replies that are held back until the test gives them.
     var holds = false
     var held: [@Sendable () -> Void] = []
@@ -105,6 +115,25 @@ final class FakeNode: NodeAdministration {
   func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void) {
     let all = get(\.connections)
     answer { reply(ConnectionsReport(total: all.count, connections: Array(all.prefix(limit)))) }
+  }
+  func configurationChanges(
+    _ reply: @escaping @Sendable (Result<ConfigurationChangesReport, ConfigurationRefusal>) -> Void
+  ) {
+    let changes = get(\.changes)
+    answer { reply(changes) }
+  }
+  func reload(
+    confirmWithin: Duration?, _ reply: @escaping @Sendable (Result<ReloadReport, ConfigurationRefusal>) -> Void
+  ) {
+    set { $0.reloads.append(confirmWithin) }
+    let result = get(\.reload)
+    answer { reply(result) }
+  }
+  func confirmReload() -> String? { get(\.unconfirmed) }
+  func explain(_ query: ExplainQuery, _ reply: @escaping @Sendable (ExplainReport) -> Void) {
+    set { $0.explained.append(query) }
+    let report = get(\.explanation)
+    answer { reply(report) }
   }
   func configurationJSON() -> String { get(\.configuration) }
   func metrics(_ format: ExpositionFormat) -> [UInt8] { registry.render(format) }

@@ -1,0 +1,74 @@
+// `fairlead explain URL`: what would happen to a request, and which line of the configuration decides it.
+
+import Base
+
+private struct ExplainAnswer: Decodable {
+  struct Step: Decodable {
+    var kind: String
+    var subject: String
+    var result: String
+    var place: String?
+  }
+
+  struct Endpoint: Decodable {
+    var service: String
+    var address: String
+    var state: String
+    var weight: Double
+  }
+
+  struct Setting: Decodable {
+    var name: String
+    var value: String
+    var place: String?
+  }
+
+  var request: String
+  var steps: [Step]
+  var endpoints: [Endpoint]
+  var policy: [Setting]
+  var verdict: String
+  var status: Int?
+}
+
+extension CommandLineTool {
+  func explain(_ invocation: Invocation, _ daemon: AdminConnection) throws(AdminClientError) -> Int32 {
+    let headers = invocation.lists["-H"] ?? []
+    if let wrong = headers.first(where: { !$0.contains(":") || $0.utf8.contains(0x0A) }) {
+      console.errors("fairlead: -H is 'NAME: VALUE', not '\(printable(wrong))'\n")
+      return ExitCode.usage
+    }
+    var target = "/explain?url=\(percentEncoded(invocation.operands.first ?? ""))"
+    if let method = invocation.options["-X"] { target += "&method=\(percentEncoded(method))" }
+    if !headers.isEmpty { target += "&headers=\(percentEncoded(headers.joined(separator: "\n")))" }
+    for name in ["workload", "listener"] {
+      if let value = invocation.options["--\(name)"] { target += "&\(name)=\(percentEncoded(value))" }
+    }
+    if invocation.isJSON {
+      try pass(daemon, target)
+    } else {
+      show(try daemon.decoded(ExplainAnswer.self, target))
+    }
+    return ExitCode.success
+  }
+
+  private func show(_ answer: ExplainAnswer) {
+    console.output(printable(answer.request) + "\n")
+    if !answer.steps.isEmpty {
+      var table = Table([("STEP", .left), ("SUBJECT", .left), ("RESULT", .left), ("DECIDED BY", .left)])
+      for one in answer.steps { table.add([one.kind, one.subject, one.result, one.place ?? "-"]) }
+      console.output("\n\(table.text)")
+    }
+    if !answer.endpoints.isEmpty {
+      var table = Table([("SERVICE", .left), ("ENDPOINT", .left), ("STATE", .left), ("WEIGHT", .right)])
+      for one in answer.endpoints { table.add([one.service, one.address, one.state, Display.fixed(one.weight, 2)]) }
+      console.output("\n\(table.text)")
+    }
+    if !answer.policy.isEmpty {
+      var table = Table([("POLICY", .left), ("VALUE", .left), ("DECIDED BY", .left)])
+      for one in answer.policy { table.add([one.name, one.value, one.place ?? "default"]) }
+      console.output("\n\(table.text)")
+    }
+    console.output("\n\(printable(answer.verdict))\n")
+  }
+}
