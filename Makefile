@@ -60,6 +60,21 @@ sed 's|/usr/sbin/fairleadd|$(PREFIX)/sbin/fairleadd|; s|/usr/bin/fairlead |$(PRE
 chmod 0644 "$(DESTDIR)$(UNITDIR)/systemd/system/$(1)"
 endef
 
+# Lists in a manual page come from the program itself: they stand in for a line of the page.
+define install-manual
+install -d "$(DESTDIR)$(PREFIX)/share/man/man$(2)"
+"$(BIN)/fairlead" $(4) --manual | \
+  sed -e '/^$(3)$$/{r /dev/stdin' -e 'd}' systemd/man/$(1).$(2).in > "$(DESTDIR)$(PREFIX)/share/man/man$(2)/$(1).$(2)"
+chmod 0644 "$(DESTDIR)$(PREFIX)/share/man/man$(2)/$(1).$(2)"
+endef
+
+# What the program prints when it is asked so, as a file.
+define install-output
+install -d "$(dir $(DESTDIR)$(PREFIX)/share/$(2))"
+"$(BIN)/fairlead" $(1) > "$(DESTDIR)$(PREFIX)/share/$(2)"
+chmod 0644 "$(DESTDIR)$(PREFIX)/share/$(2)"
+endef
+
 install: ## install under DESTDIR and PREFIX (/usr); run `make build` first
 	@test -x "$(BIN)/fairleadd" || { echo "install: $(BIN)/fairleadd is missing; run 'make build' first" >&2; exit 1; }
 	install -D -m 0755 "$(BIN)/fairleadd" "$(DESTDIR)$(PREFIX)/sbin/fairleadd"
@@ -70,7 +85,12 @@ install: ## install under DESTDIR and PREFIX (/usr); run `make build` first
 	install -D -m 0644 systemd/fairlead.sysusers "$(DESTDIR)$(UNITDIR)/sysusers.d/fairlead.conf"
 	install -D -m 0644 systemd/fairlead.tmpfiles "$(DESTDIR)$(UNITDIR)/tmpfiles.d/fairlead.conf"
 	install -D -m 0644 systemd/man/fairleadd.8 "$(DESTDIR)$(PREFIX)/share/man/man8/fairleadd.8"
-	install -D -m 0644 systemd/man/fairlead.1 "$(DESTDIR)$(PREFIX)/share/man/man1/fairlead.1"
+	$(call install-manual,fairlead,1,@COMMANDS@,help)
+	$(call install-manual,fairlead.yaml,5,@KEYS@,schema)
+	$(call install-output,schema,fairlead/schema.json)
+	$(call install-output,completion bash,bash-completion/completions/fairlead)
+	$(call install-output,completion zsh,zsh/vendor-completions/_fairlead)
+	$(call install-output,completion fish,fish/vendor_completions.d/fairlead.fish)
 	install -d "$(DESTDIR)$(SYSCONFDIR)/fairlead/conf.d" "$(DESTDIR)$(SYSCONFDIR)/fairlead/services"
 	@if [ -e "$(DESTDIR)$(SYSCONFDIR)/fairlead/fairlead.yaml" ]; then \
 	  echo "keeping the existing $(DESTDIR)$(SYSCONFDIR)/fairlead/fairlead.yaml"; \
@@ -93,7 +113,12 @@ uninstall: ## remove what install put there, except the configuration
 	  "$(DESTDIR)$(UNITDIR)/systemd/system/fairlead.service" \
 	  "$(DESTDIR)$(UNITDIR)/systemd/system/fairlead-capture.service" \
 	  "$(DESTDIR)$(UNITDIR)/sysusers.d/fairlead.conf" "$(DESTDIR)$(UNITDIR)/tmpfiles.d/fairlead.conf" \
-	  "$(DESTDIR)$(PREFIX)/share/man/man8/fairleadd.8" "$(DESTDIR)$(PREFIX)/share/man/man1/fairlead.1"
+	  "$(DESTDIR)$(PREFIX)/share/man/man8/fairleadd.8" "$(DESTDIR)$(PREFIX)/share/man/man1/fairlead.1" \
+	  "$(DESTDIR)$(PREFIX)/share/man/man5/fairlead.yaml.5" "$(DESTDIR)$(PREFIX)/share/fairlead/schema.json" \
+	  "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/fairlead" \
+	  "$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_fairlead" \
+	  "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/fairlead.fish"
+	-rmdir "$(DESTDIR)$(PREFIX)/share/fairlead" 2>/dev/null
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
 
 deb: ## build the Debian package fairlead_<version>_<arch>.deb into .build/
