@@ -182,7 +182,8 @@ final class ShardServices {
     let balancer = service.pointee.balancer ?? .allocate(capacity: 1)
     if service.pointee.balancer != nil { balancer.deinitialize(count: 1) }
     balancer.initialize(
-      to: Balancer(update.plan, slots: slots, loads: service.pointee.loads, epoch: service.pointee.healthEpoch, random: &random))
+      to: Balancer(
+        update.plan, slots: slots, loads: service.pointee.loads, epoch: service.pointee.healthEpoch, random: &random))
     service.pointee.balancer = balancer
     return draining
   }

@@ -71,7 +71,7 @@ extension Shard {
     if !isStream, let idle = takeIdle(service, endpoint, source) { return .connection(idle) }
     if let opened = openWithinLimit(service, exchange.pointee.service, endpoint, source) { return opened }
     if !isStream, exchange.pointee.pinned == noSlot {
-      for other in 0..<UInt32(service.pointee.endpointCount) {
+      for other in 0..<UInt32(service.pointee.endpointCount) where isWell(service, other) {
         if let idle = takeIdle(service, other, source) { return .connection(idle) }
       }
     }
@@ -90,6 +90,11 @@ extension Shard {
     // A connection that rests on another shard is worth less than a request that waits here.
     node.broadcast(.freeConnection(service: exchange.pointee.service), from: index)
     return .wait
+  }
+
+  /// Whether a connection to an endpoint that nobody chose may be used as well as another.
+  private func isWell(_ service: UnsafeMutablePointer<ShardService>, _ endpoint: UInt32) -> Bool {
+    service.pointee.isPanicking || service.pointee.loads[Int(endpoint)].isHealthy
   }
 
   /// A new connection, or why it cannot be had; nil at the service's limit.
@@ -297,8 +302,10 @@ extension Shard {
   }
 
   private func canServe(_ exchange: ExchangePointer, _ connection: ConnectionPointer) -> Bool {
-    let pool = services.service(connection.pointee.origin).pointee.endpoints + Int(connection.pointee.endpoint)
+    let service = services.service(connection.pointee.origin)
+    let pool = service.pointee.endpoints + Int(connection.pointee.endpoint)
     return !exchange.pointee.flags.contains(.stream) && pool.pointee.state == .live
+      && isWell(service, connection.pointee.endpoint)
       && (exchange.pointee.pinned == noSlot || exchange.pointee.pinned == connection.pointee.endpoint)
       && source(of: exchange) == connection.pointee.original
   }

@@ -54,7 +54,7 @@ public struct ProxyMetrics: Sendable {
       labels: ["service", "reason"], flat: ["service/{service}/retries/total", "service/{service}/retries/{reason}"])
     retryBudgetExhausted = registry.counter(
       "fairlead_retry_budget_exhausted_total",
-      help: "Attempts that were safe to repeat and were not: their request or its service had used up what it may have.",
+      help: "Attempts safe to repeat that were not: their request or its service had used up what it may have.",
       labels: ["service"], flat: ["service/{service}/retries/budget_exhausted"])
     endpointState = registry.gauge(
       "fairlead_endpoint_state", help: "1 for the state an endpoint is in.", labels: ["service", "endpoint", "state"])
