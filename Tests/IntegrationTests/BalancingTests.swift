@@ -180,4 +180,37 @@ struct BalancingTests {
       #expect(upstreams[3].requests.count < 25, "\(upstreams.map { $0.requests.count })")
     }
   }
+
+  @Test(
+    "no kind allocates for a request",
+    arguments: [
+      "p2c, locality: { prefer: zone }", "least-loaded", "round-robin", "random, slowStart: 1h",
+      "ring-hash, hash: { header: x-user }", "maglev, hash: { cookie: session }",
+    ])
+  func allocations(kind: String) throws {
+    let directory = try TemporaryDirectory()
+    guard let counter = try AllocationCounter(source: ResourceTests.counterSource, directory: directory) else {
+      try Test.cancel("needs a C compiler")
+    }
+    let upstreams = try (0..<3).map { _ in try ScriptedUpstream(ResourceTests.quick) }
+    var options = options(upstreams, balancer: "{ kind: \(kind) }", suffixes: ["", "* 3", "@ b"])
+    options.policy["timeouts"] = nil
+    options.environment = counter.environment
+    try withFairlead(options, upstreams: upstreams) { daemon in
+      let client = try daemon.connect()
+      let exchange = { (count: Int) in
+        for number in 0..<count {
+          try client.send("GET / HTTP/1.1\r\nHost: web\r\nX-User: \(number)\r\nCookie: session=\(number)\r\n\r\n")
+          guard try client.stream.take(through: "\r\n\r\nok").bytes != nil else { throw HarnessError("no answer") }
+        }
+      }
+      try exchange(500)
+      let before = counter.byThread["fl-shard-0"] ?? 0
+      try exchange(1_000)
+      #expect(before > 0, "the counter sees nothing")
+      // A request would count a thousand times; a message that comes meanwhile, or a connection that is opened late, may.
+      let count = (counter.byThread["fl-shard-0"] ?? 0) - before
+      #expect(count < 20, "\(count) allocations in 1,000 requests")
+    }
+  }
 }
