@@ -174,7 +174,7 @@ public struct NamesReport: JSONReport, Equatable {
     }
   }
 
-  /// Every service of a tree, in the order of their first places, with its share of the requests.
+  /// Every service of a tree with its share of the requests, the largest first.
   private static func destinations(_ tree: BoundTree) -> [Destination] {
     var shares = [Double](repeating: 0, count: tree.nodes.count)
     var byLeaf = [Double](repeating: 0, count: tree.leaves.count)
@@ -196,8 +196,12 @@ public struct NamesReport: JSONReport, Equatable {
       }
     }
     // What 32 bits make of a share is not of interest.
-    return zip(tree.leaves, byLeaf).map { leaf, share in
+    let destinations = zip(tree.leaves, byLeaf).map { leaf, share in
       Destination(service: leaf.description, share: (share * 1e6).rounded() / 1e6)
     }
+    let order = destinations.indices.sorted { a, b in
+      destinations[a].share != destinations[b].share ? destinations[a].share > destinations[b].share : a < b
+    }
+    return order.map { destinations[$0] }
   }
 }

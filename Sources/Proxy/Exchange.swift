@@ -158,7 +158,7 @@ extension Shard {
     _ resolution: Resolution
   ) {
     exchange.pointee.phase = .dispatching
-    if let error = bind(exchange, downstream, resolution) {
+    if let error = bind(exchange, downstream, settled(resolution)) {
       fail(exchange, error)
       return
     }
@@ -183,6 +183,7 @@ extension Shard {
       case .failed(let error): return error
       case .service(let service):
         if !give(exchange, service) { return .unknownName }
+      case .tree: return .unknownName
       }
     }
     return nil

@@ -49,7 +49,7 @@ enum LocalResponse {
     return writer.count
   }
 
-  /// `no service has this name (FL2003); next: fairlead config`
+  /// `no service has this name (FL2003); next: fairlead names NAME`
   private struct Explanation {
     let error: ProxyError
     let service: String
@@ -58,6 +58,7 @@ enum LocalResponse {
       var count = error.message.utf8CodeUnitCount + error.nextCommand.utf8CodeUnitCount
       count += " (FL".utf8.count + 4 + "); next: ".utf8.count
       if !service.isEmpty { count += service.utf8.count + 2 }
+      if error.column > 0 { count += " at column ".utf8.count + String(error.column).utf8.count }
       return count
     }
 
@@ -67,6 +68,10 @@ enum LocalResponse {
         writer.append(": ")
       }
       writer.append(error.message)
+      if error.column > 0 {
+        writer.append(" at column ")
+        writer.append(decimal: UInt64(error.column))
+      }
       writer.append(" (FL")
       writer.append(decimal: UInt64(error.code))
       writer.append("); next: ")

@@ -12,7 +12,21 @@ import Policy
 struct TargetAnswer {
   /// The names' generation it holds in; 0 for no answer.
   var generation: UInt32 = 0
-  var service: ServiceNumber = noSlot
+  var resolution = Resolution.failed(.unknownName)
+}
+
+/// How a request's name is called, in the words of this shard's caches.
+private enum NameKey {
+  case host
+  /// A logical name of so many bytes in `nameScratch`.
+  case logical(Int)
+  case target(UInt32)
+  /// It is called nothing, or what cannot be a name.
+  case nothing(ProxyError)
+}
+
+extension NameKey {
+  fileprivate var isNothing: Bool { if case .nothing = self { true } else { false } }
 }
 
 extension Shard {
@@ -24,21 +38,94 @@ extension Shard {
       named(exchange, downstream, bytes, .failed(.unknownName))
       return
     }
-    let host = requestHead.pointee.authorityRange.slice(of: bytes)
-    switch names.lookup(host, generation: state.pointee.namesGeneration) {
-    case .service(let number): named(exchange, downstream, bytes, .service(number))
-    case .negative: named(exchange, downstream, bytes, .failed(.unknownName))
-    case .unknown:
-      keepHead(exchange, bytes)
-      if !ask(exchange, .host(Array(host))) { fail(exchange, .tooManyNames) }
+    let key = identify(bytes)
+    let override = override(exchange, bytes)
+    if override == nil || key.isNothing, let known = known(key, bytes) {
+      named(exchange, downstream, bytes, known)
+      return
+    }
+    keepHead(exchange, bytes)
+    if !ask(exchange, subject(key, bytes), override: override) { fail(exchange, .tooManyNames) }
+  }
+
+  /// Finds out what a request is called, and with that which part of its path goes on.
+  private func identify(_ bytes: UnsafeRawBufferPointer) -> NameKey {
+    if state.pointee.identifiers.isHostOnly { return .host }
+    switch state.pointee.identifiers.identify(requestHead.pointee, bytes, scratch: nameScratch) {
+    case .host: return .host
+    case .fixed(let index): return .target(snapshot.fixedTargets[index] ?? noSlot)
+    case .none: return .nothing(.unknownName)
+    case .refused: return .nothing(.badName)
+    case .name(let count, let target):
+      if let target { requestHead.pointee.forwardTarget(target) }
+      return .logical(count)
     }
   }
 
+  /// What this shard knows of a name; nil when it has to be asked for.
+  private func known(_ key: NameKey, _ bytes: UnsafeRawBufferPointer) -> Resolution? {
+    let answer: NameCache.Answer
+    switch key {
+    case .target(let target): return resolve(target: target)
+    case .nothing(let error): return .failed(error)
+    case .host:
+      let host = requestHead.pointee.authorityRange.slice(of: bytes)
+      answer = names.lookup(host, generation: state.pointee.namesGeneration)
+    case .logical(let count):
+      guard let cache = state.pointee.logicalNames else { return nil }
+      answer = cache.lookup(cacheKey(count), generation: state.pointee.namesGeneration)
+    }
+    switch answer {
+    case .service(let number): return .service(number)
+    case .tree(let number): return .tree(number)
+    case .negative: return .failed(.unknownName)
+    case .unknown: return nil
+    }
+  }
+
+  private func subject(_ key: NameKey, _ bytes: UnsafeRawBufferPointer) -> NameQuestion.Subject {
+    switch key {
+    case .host: .host(Array(requestHead.pointee.authorityRange.slice(of: bytes)))
+    case .logical(let count): .logical(Array(nameScratch[..<count]))
+    case .target(let target) where Int(target) < snapshot.targets.count: .name(snapshot.targets[Int(target)])
+    case .target, .nothing: .host([])
+    }
+  }
+
+  /// All names read out of a head begin with `/svc`: what follows tells them apart.
+  private func cacheKey(_ count: Int) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(rebasing: nameScratch[min(4, count)..<count])
+  }
+
+  /// What a trusted client wants its request to be delegated by: all lines of `l5d-dtab` as the one table they mean.
+  private func override(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) -> [UInt8]? {
+    guard listenerPolicies[Int(exchange.pointee.listener)].trustsClients,
+      var index = requestHead.pointee.fields.firstIndex(of: .l5d)
+    else { return nil }
+    var table: [UInt8] = []
+    while true {
+      let field = requestHead.pointee.fields[index]
+      if Self.isDelegation(field.name.slice(of: bytes)) {
+        if !table.isEmpty { table.append(UInt8(ascii: ";")) }
+        table += field.value.slice(of: bytes)
+      }
+      guard let next = requestHead.pointee.fields.firstIndex(of: .l5d, from: index + 1) else { break }
+      index = next
+    }
+    return table.isEmpty ? nil : table
+  }
+
+  private static func isDelegation(_ name: UnsafeRawBufferPointer) -> Bool {
+    let wanted: StaticString = "l5d-dtab"
+    return equalIgnoringCase(name, UnsafeRawBufferPointer(start: wanted.utf8Start, count: wanted.utf8CodeUnitCount))
+  }
+
   /// Asks the control thread, whose answer the exchange waits for. False when too much is asked already.
-  func ask(_ exchange: ExchangePointer, _ subject: NameQuestion.Subject) -> Bool {
+  func ask(_ exchange: ExchangePointer, _ subject: NameQuestion.Subject, override: [UInt8]? = nil) -> Bool {
     guard state.pointee.questionCount < questionLimit else { return false }
     let question = NameQuestion(
-      subject: subject, shard: index, exchange: exchange.pointee.index,
+      subject: subject, override: override, snapshotGeneration: snapshot.generation, shard: index,
+      exchange: exchange.pointee.index,
       exchangeGeneration: exchanges.generation(exchange.pointee.index))
     guard node.ask(question) else { return false }
     state.pointee.questionCount += 1
@@ -57,7 +144,10 @@ extension Shard {
     guard exchange.pointee.phase == .naming else { return }
     let downstream = connections.pointer(exchange.pointee.downstream)
     if exchange.pointee.flags.contains(.stream) {
-      if answer.holds { keep(answer.resolution, ofTarget: listenerPolicies[Int(exchange.pointee.listener)].target) }
+      let target = listenerPolicies[Int(exchange.pointee.listener)].target
+      if answer.holds, answer.snapshotGeneration == snapshot.generation {
+        keep(answer.resolution, .target(target), bytes: nil)
+      }
       streamNamed(exchange, downstream, answer.resolution)
       return
     }
@@ -65,11 +155,15 @@ extension Shard {
     let bytes = UnsafeRawBufferPointer(start: chunk.bytes, count: Int(exchange.pointee.headByteCount))
     exchange.pointee.head = 0
     let generation = downstream.pointee.generation
-    if parseKeptHead(bytes) {
-      if answer.holds { keep(answer.resolution, ofHost: requestHead.pointee.authorityRange.slice(of: bytes)) }
-      named(exchange, downstream, bytes, answer.resolution)
-    } else {
+    if !parseKeptHead(bytes) {
       fail(exchange, .refused(.badMethod))
+    } else if answer.snapshotGeneration != snapshot.generation {
+      // Another configuration may read another name out of the same head.
+      name(exchange, downstream, bytes)
+    } else {
+      let key = identify(bytes)
+      if answer.holds { keep(answer.resolution, key, bytes: bytes) }
+      named(exchange, downstream, bytes, answer.resolution)
     }
     segments.chunks.release(chunk)
     let index = downstream.pointee.index
@@ -78,12 +172,25 @@ extension Shard {
     }
   }
 
-  private func keep(_ resolution: Resolution, ofHost host: UnsafeRawBufferPointer) {
+  private func keep(_ resolution: Resolution, _ key: NameKey, bytes: UnsafeRawBufferPointer?) {
     let generation = state.pointee.namesGeneration
+    let answer: NameCache.Answer
     switch resolution {
-    case .service(let number): names.insert(host, generation: generation, answer: .service(number))
-    case .failed(.unknownName): names.insert(host, generation: generation, answer: .negative)
-    case .failed: break
+    case .service(let number): answer = .service(number)
+    case .tree(let number): answer = .tree(number)
+    case .failed(.unknownName): answer = .negative
+    case .failed: return
+    }
+    switch key {
+    case .host:
+      guard let bytes else { return }
+      names.insert(requestHead.pointee.authorityRange.slice(of: bytes), generation: generation, answer: answer)
+    case .logical(let count):
+      state.pointee.logicalNames?.insert(cacheKey(count), generation: generation, answer: answer)
+    case .target(let target):
+      guard answer != .negative, Int(target) < state.pointee.targetCount else { return }
+      state.pointee.targets?[Int(target)] = TargetAnswer(generation: generation, resolution: resolution)
+    case .nothing: break
     }
   }
 
@@ -109,12 +216,7 @@ extension Shard {
     guard Int(target) < state.pointee.targetCount, let known = state.pointee.targets?[Int(target)] else {
       return .failed(.unknownName)
     }
-    return known.generation == state.pointee.namesGeneration ? .service(known.service) : nil
-  }
-
-  private func keep(_ resolution: Resolution, ofTarget target: UInt32) {
-    guard case .service(let number) = resolution, Int(target) < state.pointee.targetCount else { return }
-    state.pointee.targets?[Int(target)] = TargetAnswer(generation: state.pointee.namesGeneration, service: number)
+    return known.generation == state.pointee.namesGeneration ? known.resolution : nil
   }
 
   /// What a service is called; nil for none, and for one that has been given up.

@@ -112,7 +112,7 @@ public final class Node: @unchecked Sendable {
     self.checker = checker
     self.sources = sources
     self.loop = loop
-    binder = NameBinder(Delegation(entries: snapshot.configuration.delegations.map(\.entry)), directory, sources)
+    binder = NameBinder(snapshot.configuration, directory, sources) { shared.broadcast($0) }
     let configuration = snapshot.configuration
     self.registry = registry
     self.metrics = metrics
@@ -151,14 +151,15 @@ public final class Node: @unchecked Sendable {
 
   /// Answers a question, or keeps it until discovery has news of what it waits for.
   private func answer(_ question: NameQuestion) {
-    guard let resolution = binder.resolve(question.subject) else { return waiting.add(question, for: sources.pending) }
-    var holds = true
-    if let until = sources.holdsUntil {
+    guard let resolution = binder.resolve(question) else { return waiting.add(question, for: sources.pending) }
+    var holds = question.override == nil
+    if holds, let until = sources.holdsUntil {
       // A name that is not there now may be there soon; one that leads elsewhere meanwhile is looked at again then.
-      if case .service = resolution { forgetNames(at: until) } else { holds = false }
+      if case .failed = resolution { holds = false } else { forgetNames(at: until) }
     }
     let answer = NameAnswer(
-      resolution: resolution, holds: holds, exchange: question.exchange,
+      resolution: resolution, holds: holds, snapshotGeneration: question.snapshotGeneration,
+      exchange: question.exchange,
       exchangeGeneration: question.exchangeGeneration)
     _ = shared.send(.answer(answer), to: question.shard)
   }
@@ -171,6 +172,7 @@ public final class Node: @unchecked Sendable {
   /// Names may lead elsewhere from now on: shards forget what they know.
   private func forgetNames() {
     namesGeneration &+= 1
+    binder.forget()
     shared.broadcast(.forgetNames(generation: namesGeneration))
     sources.namesForgotten()
   }
@@ -229,7 +231,7 @@ public final class Node: @unchecked Sendable {
     directory.zone = configuration.node.zone
     directory.setStatic(configuration, captures: next.captures)
     sources.follow(configuration)
-    binder.delegation = Delegation(entries: configuration.delegations.map(\.entry))
+    binder.take(configuration)
     snapshot = next
     shared.broadcast(.publish(next))
     forgetNames()

@@ -22,7 +22,9 @@ enum ShardMessage: Sendable {
   case original(ServiceNumber)
   /// What a name this shard asked for leads to.
   case answer(NameAnswer)
-  /// What names led to no longer holds.
+  /// What answers call a tree of this number. They come in order, from 0 on.
+  case tree(TreeNumber, SharedTree)
+  /// What names led to no longer holds, and there are no trees.
   case forgetNames(generation: UInt32)
   /// Another configuration.
   case publish(Snapshot)

@@ -19,6 +19,9 @@ enum ProxyError: Equatable {
   case delegationFailed
   case nameTimeout
   case tooManyNames
+  case nameRefused
+  /// - column: of the mistake in `l5d-dtab`, from 1; 0 where it is not known.
+  case badDelegation(column: UInt16)
   case discoveryFailed
   case endpointUnreachable
   case connectTimeout
@@ -56,6 +59,8 @@ enum ProxyError: Equatable {
     case .delegationFailed: 2004
     case .nameTimeout: 2005
     case .tooManyNames: 2006
+    case .nameRefused: 2007
+    case .badDelegation: 2008
     case .discoveryFailed: 2009
     case .endpointUnreachable: 2101
     case .connectTimeout: 2102
@@ -89,13 +94,13 @@ enum ProxyError: Equatable {
     case .headerTimeout, .bodyTimeout: 408
     case .clientGone: 499
     case .methodNotSupported: 405
-    case .noHost, .badName: 400
+    case .noHost, .badName, .badDelegation: 400
     case .unknownName: 404
     case .delegationFailed: 502
     case .endpointUnreachable, .endpointClosed, .endpointGarbage, .responseTruncated: 502
     case .connectTimeout, .requestTimeout, .attemptTimeout, .deadlineExceeded, .nameTimeout: 504
     case .endpointsOut, .noEndpoint, .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull,
-      .tooManyDestinations, .tooManyNames, .discoveryFailed, .overloaded:
+      .tooManyDestinations, .tooManyNames, .discoveryFailed, .nameRefused, .overloaded:
       503
     case .rateLimited, .connectionRateLimited: 429
     case .loop, .selfLoop: 508
@@ -112,11 +117,13 @@ enum ProxyError: Equatable {
     case .clientGone: "the client went away"
     case .methodNotSupported: "CONNECT is not served on this listener"
     case .noHost: "the request names no host, so no service can be found for it"
-    case .badName: "the host cannot be a service name"
+    case .badName: "what the request calls its service cannot be a name"
     case .unknownName: "no service has this name"
     case .delegationFailed: "the delegation of this name does not end"
     case .nameTimeout: "discovery did not say in time what this name leads to"
     case .tooManyNames: "too many names are being looked up at once"
+    case .nameRefused: "the delegation says that this name fails (!)"
+    case .badDelegation: "l5d-dtab is no delegation"
     case .discoveryFailed: "discovery cannot say now what this name leads to"
     case .endpointUnreachable: "no endpoint of the service accepts connections"
     case .connectTimeout: "no endpoint of the service answered a connect in time (timeouts.connect)"
@@ -142,11 +149,17 @@ enum ProxyError: Equatable {
     }
   }
 
+  /// Where in what the client sent the mistake is, from 1; 0 where that is not told.
+  var column: UInt16 {
+    if case .badDelegation(let column) = self { column } else { 0 }
+  }
+
   /// What to run to find out more.
   var nextCommand: StaticString {
     switch self {
     case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported: "fairlead metrics"
-    case .noHost, .badName, .unknownName, .delegationFailed, .loop: "fairlead config"
+    case .noHost, .badName, .loop: "fairlead config"
+    case .unknownName, .delegationFailed, .nameRefused, .badDelegation: "fairlead names NAME"
     case .discoveryFailed: "fairlead status"
     case .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated, .requestTimeout,
       .attemptTimeout, .deadlineExceeded, .endpointsOut, .noEndpoint:
@@ -173,6 +186,7 @@ enum ProxyError: Equatable {
   var position: Int {
     switch self {
     case .refused(let refusal): Int(refusal.rawValue)
+    case .badDelegation(let column) where column > 0: ProxyError.badDelegation(column: 0).position
     default: Refusal.allCases.count + (ProxyError.others.firstIndex(of: self) ?? 0)
     }
   }
@@ -182,7 +196,8 @@ enum ProxyError: Equatable {
 
   private static let others: [ProxyError] = [
     .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .noHost, .badName, .unknownName,
-    .delegationFailed, .nameTimeout, .tooManyNames, .discoveryFailed, .endpointUnreachable, .connectTimeout,
+    .delegationFailed, .nameTimeout, .tooManyNames, .nameRefused, .badDelegation(column: 0), .discoveryFailed,
+    .endpointUnreachable, .connectTimeout,
     .endpointClosed,
     .endpointGarbage, .responseTruncated,
     .requestTimeout, .attemptTimeout, .deadlineExceeded, .endpointsOut, .noEndpoint, .tooManyConnections,

@@ -30,6 +30,9 @@ final class Shard {
   /// Those of the endpoints of `(original)`, all in one series; nil where nothing is captured.
   let originalCells: EndpointCells?
   let names: NameCache
+  let trees = ShardTrees()
+  /// Where a logical name is put together.
+  let nameScratch: UnsafeMutableRawBufferPointer
   let statistics: ShardStatistics
   let accessLog: AccessRing?
   let records: Slab<AccessRecord>
@@ -121,11 +124,12 @@ final class Shard {
     upstreamMark = snapshot.captures ? snapshot.configuration.capture.mark : 0
     batch = .allocate(capacity: Shard.batchCapacity)
     state = .allocate(capacity: 1)
-    state.initialize(to: ShardState(now: now, random: random, limits: limits))
+    state.initialize(to: ShardState(now: now, random: random, limits: limits, identifiers: snapshot.identifiers))
+    nameScratch = .allocate(byteCount: Path.maximumByteCount, alignment: 8)
     sharing = .allocate(capacity: 1)
     sharing.initialize(
       to: try Sharing(snapshot.configuration.workloads, exchanges: Shard.exchangeCapacity, now: now))
-    setTargets()
+    setNaming()
   }
 
   /// Downstream connections up to the node's limit, and as many upstream ones; that is address space, not memory. Services
@@ -151,10 +155,14 @@ final class Shard {
     for (position, listener) in snapshot.configuration.listeners.enumerated() {
       listenerPolicies[position] = ShardListener(listener, snapshot)
     }
-    setTargets()
+    setNaming()
   }
 
-  private func setTargets() {
+  private func setNaming() {
+    state.pointee.identifiers = snapshot.identifiers
+    if !snapshot.identifiers.isHostOnly, state.pointee.logicalNames == nil {
+      state.pointee.logicalNames = NameCache(random: &state.pointee.random, foldsCase: false)
+    }
     state.pointee.targets?.deallocate()
     let count = snapshot.targets.count
     let targets = UnsafeMutablePointer<TargetAnswer>.allocate(capacity: max(count, 1))
@@ -356,7 +364,10 @@ final class Shard {
           services.makeOriginal(number, slots: Int(destinations.capacity), cells: originalCells)
         }
       case .answer(let answer): answered(answer)
-      case .forgetNames(let generation): state.pointee.namesGeneration = generation
+      case .tree(let number, let tree): trees.add(number, tree)
+      case .forgetNames(let generation):
+        state.pointee.namesGeneration = generation
+        trees.forget()
       case .publish(let snapshot): publish(snapshot)
       case .adopt(let descriptor, let listener): adopt(descriptor, listener)
       case .ping(let roll): roll.answer()
@@ -437,6 +448,8 @@ final class Shard {
     sharing.pointee.destroy()
     sharing.deinitialize(count: 1)
     sharing.deallocate()
+    nameScratch.deallocate()
+    state.pointee.logicalNames?.destroy()
     state.pointee.targets?.deallocate()
     state.pointee.dirty.destroy()
     state.pointee.closing.destroy()

@@ -3,6 +3,7 @@
 import Base
 import Configuration
 import HTTP
+import Policy
 
 /// What a shard's own code changes from event to event. Reached through a pointer: no exclusivity checks.
 struct ShardState {
@@ -23,6 +24,10 @@ struct ShardState {
   var namesGeneration: UInt32 = 1
   /// Questions for names that the control thread has not answered.
   var questionCount = 0
+  /// The snapshot's.
+  var identifiers: IdentifierTable
+  /// What logical names lead to, where requests are called by more than their hosts.
+  var logicalNames: NameCache?
   /// By the snapshot's targets.
   var targets: UnsafeMutablePointer<TargetAnswer>?
   var targetCount = 0

@@ -21,6 +21,10 @@ final class Snapshot: Sendable {
   let captures: Bool
   /// Logical names that the configuration itself leads to, each once. An exchange that goes to one names it by its place here.
   let targets: [Path]
+  /// What requests are called. Freed with the snapshot.
+  let identifiers: IdentifierTable
+  /// The targets of the identifiers that always say the same name, by their places.
+  let fixedTargets: [Int: UInt32]
   /// Who may be calling, and which of it cannot be matched on this host.
   let workloads: WorkloadTable
   let workloadProblems: [String]
@@ -35,8 +39,18 @@ final class Snapshot: Sendable {
     captures = configuration.listeners.contains { $0.capture != .none }
     var targets: [Path] = []
     for name in configuration.listeners.compactMap(\.to) where !targets.contains(name) { targets.append(name) }
+    var fixedTargets: [Int: UInt32] = [:]
+    for (index, identifier) in configuration.identifiers.enumerated() {
+      guard case .fixed(let name) = identifier else { continue }
+      if !targets.contains(name) { targets.append(name) }
+      fixedTargets[index] = targets.firstIndex(of: name).map { UInt32($0) }
+    }
     self.targets = targets
+    self.fixedTargets = fixedTargets
+    identifiers = IdentifierTable(configuration.identifiers)
   }
+
+  deinit { identifiers.destroy() }
 
   /// The place of a logical name among the targets.
   func target(_ name: Path) -> UInt32? { targets.firstIndex(of: name).map { UInt32($0) } }

@@ -48,7 +48,7 @@ extension Shard {
   /// It is known where a stream goes: to its original destination, where it has one.
   func streamNamed(_ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ resolution: Resolution) {
     exchange.pointee.phase = .dispatching
-    if let error = bindStream(exchange, downstream, resolution) {
+    if let error = bindStream(exchange, downstream, settled(resolution)) {
       fail(exchange, error)
     } else {
       let service = services.service(exchange.pointee.service)
@@ -67,6 +67,7 @@ extension Shard {
       switch resolution {
       case .service(let service): if !give(exchange, service) { return .unknownName }
       case .failed(let error): return error
+      case .tree: return .unknownName
       }
     } else if !goToOriginal(exchange, downstream) {
       return .tooManyDestinations

@@ -180,7 +180,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
   }
 
   func names(_ path: Path, override: [DelegationEntry], _ reply: @escaping @Sendable (NamesReport) -> Void) {
-    let table = configuration.delegations.map { delegation in
+    let table = (node?.configuration ?? configuration).delegations.map { delegation in
       let place = NamesReport.Place(
         file: delegation.line > 0 ? delegation.file : "the command line", line: delegation.line,
         column: delegation.column)

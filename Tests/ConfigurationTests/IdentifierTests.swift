@@ -85,3 +85,19 @@ struct IdentifierTests {
     #expect(findings(start + "identifiers: [{kind: static, name: /host/web}]\n") == [])
   }
 }
+
+@Suite("Trust")
+struct TrustTests {
+  @Test(
+    "captured clients of this host steer their requests, others where it is said",
+    arguments: [
+      ("capture: redirect", Configuration.Listener.Trust.clients), ("capture: tproxy", .clients),
+      ("capture: none", .none),
+      ("capture: redirect, direction: inbound", .none), ("capture: redirect, trust: none", .none),
+      ("trust: clients", .clients), ("direction: inbound, trust: clients", .clients),
+    ])
+  func trusts(keys: String, expected: Configuration.Listener.Trust) throws {
+    let configuration = try Configuration.parse("listeners: [{name: a, address: \"0.0.0.0:0\", \(keys)}]\n")
+    #expect(configuration.listeners[0].trust == expected)
+  }
+}

@@ -280,6 +280,13 @@ private func service(_ binding: Binding) -> Path? {
     #expect(try service(table.bind(path("/web")) { known($0) }) == path("/#/file/web"))
   }
 
+  @Test("a binding takes no more expansions than it may", arguments: [(11, true), (10, false)])
+  func expansions(most: Int, binds: Bool) throws {
+    let table = try table((0..<10).map { "/n\($0) => /n\($0 + 1)" } + ["/n10 => /#/x/a"])
+    let binding = try table.bind(path("/n1"), expansions: most) { known(abc: $0) }
+    #expect(shape(binding) == (binds ? "/#/x/a" : "failed"))
+  }
+
   @Test("what a request brings along wins")
   func override() throws {
     let table = try table(["/svc => /#/x/a"]).appending([

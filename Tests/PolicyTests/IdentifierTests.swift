@@ -24,7 +24,9 @@ private func identify(_ bytes: [UInt8], _ identifiers: [Identifier]) throws -> S
       case .host: return "host"
       case .none: return "none"
       case .refused: return "refused"
-      case .fixed(let index): return "fixed \(table.fixedNames[index]?.description ?? "?")"
+      case .fixed(let index):
+        if case .fixed(let name) = identifiers[index] { return "fixed \(name)" }
+        return "fixed?"
       case .name(let count, let target):
         let name = String(decoding: scratch[..<count], as: UTF8.self)
         return name + (target.map { " [\(String(decoding: $0.slice(of: bytes), as: UTF8.self))]" } ?? "")

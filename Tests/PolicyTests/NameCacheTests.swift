@@ -7,9 +7,9 @@ import Testing
 private final class Cache {
   let cache: NameCache
 
-  init(seed: UInt64 = 1) {
+  init(seed: UInt64 = 1, foldsCase: Bool = true) {
     var random = RandomSource(seed: seed)
-    cache = NameCache(random: &random)
+    cache = NameCache(random: &random, foldsCase: foldsCase)
   }
 
   deinit { cache.destroy() }
@@ -54,6 +54,29 @@ private final class Cache {
         #expect((found == .service(UInt32(byte))) == isLetter, "byte \(byte)")
       }
     }
+  }
+
+  @Test("a cache that tells cases apart does", arguments: [1, 3, 5, 8, 13, 64])
+  func exactCases(length: Int) {
+    let cache = Cache(foldsCase: false)
+    let lower = String(repeating: "q", count: length)
+    cache.insert(lower, .service(1))
+    cache.insert(lower.uppercased(), .service(2))
+    #expect(cache.lookup(lower) == .service(1))
+    #expect(cache.lookup(lower.uppercased()) == .service(2))
+  }
+
+  @Test("services and trees are told apart, up to the highest numbers there are")
+  func trees() {
+    let cache = Cache()
+    for number in [0, 1, 0x7FFF_FFFE] as [UInt32] {
+      cache.insert("s", .service(number))
+      cache.insert("t", .tree(number))
+      #expect(cache.lookup("s") == .service(number) && cache.lookup("t") == .tree(number))
+    }
+    cache.insert("u", .service(0x8000_0000))
+    cache.insert("v", .tree(0x7FFF_FFFF))
+    #expect(cache.lookup("u") == .unknown && cache.lookup("v") == .unknown)
   }
 
   @Test("an empty host and one over 64 bytes are not kept")

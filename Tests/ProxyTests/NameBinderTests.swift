@@ -30,6 +30,15 @@ private let namedHosts: [HostCase] = [
   .init("round", .delegationFailed), .init("ROUND:80", .delegationFailed), .init("lost", .unknownName),
 ]
 
+/// A shard's question for a host.
+func question(_ host: [UInt8], dtab: String? = nil) -> NameQuestion {
+  NameQuestion(
+    subject: .host(host), override: dtab.map { Array($0.utf8) }, snapshotGeneration: 1, shard: 0, exchange: 0,
+    exchangeGeneration: 0)
+}
+
+func question(_ host: String, dtab: String? = nil) -> NameQuestion { question(Array(host.utf8), dtab: dtab) }
+
 /// A configuration's services and names, without shards.
 struct Names {
   let directory: ServiceDirectory
@@ -41,17 +50,18 @@ struct Names {
     ) { _ in }
     directory.setStatic(configuration, captures: false)
     let sources = DiscoverySources(configuration, directory, try ControlLoop(), log: { _ in })
-    binder = NameBinder(Delegation(entries: configuration.delegations.map(\.entry)), directory, sources)
+    binder = NameBinder(configuration, directory, sources) { _ in }
   }
 }
 
 @Suite("NameBinder")
 struct NameBinderTests {
   private func expect(_ names: Names, _ expected: HostCase) {
-    switch names.binder.resolve(.host(Array(expected.host.utf8))) {
+    switch names.binder.resolve(question(expected.host)) {
     case .service(let number): #expect(names.directory.namesByNumber[Int(number)] == expected.service)
     case .failed(let error): #expect(error == expected.error)
     case nil: Issue.record("no answer")
+    case .tree: Issue.record("several services for \(expected)")
     }
   }
 
@@ -110,7 +120,7 @@ struct NameBinderTests {
       configuration(services: ["web"], delegations: [("/svc", "/#/static")]))
     for _ in 0..<5_000 {
       let bytes = (0..<Int(random.next(below: 40))).map { _ in UInt8(truncatingIfNeeded: random.next()) }
-      let resolution = bytes.withUnsafeBytes { names.binder.resolve(host: $0) }
+      let resolution = names.binder.resolve(question(bytes))
       guard case .failed(let error) = resolution else { continue }
       #expect([.noHost, .badName, .unknownName].contains(error))
     }

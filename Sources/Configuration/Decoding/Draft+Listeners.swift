@@ -22,8 +22,8 @@ extension Draft {
     let direction: Configuration.Listener.Direction = fields.choice("direction") ?? .outbound
     let kind: Configuration.Listener.DownstreamProtocol =
       fields.choice("protocol", later: ["http2", "tls"]) ?? .detect
-    let trust: Configuration.Listener.Trust = fields.choice("trust") ?? .none
     let capture: Configuration.Listener.Capture = fields.choice("capture") ?? .none
+    let trust = fields.choice("trust") ?? Configuration.Listener.Trust.usual(direction, capture)
     let unresolved: Configuration.Listener.Unresolved = fields.choice("unresolved") ?? .forward
     checkCapture(fields, capture, kind, address)
     if fields.bool("proxyProtocol") == true {

@@ -43,6 +43,11 @@ extension Configuration {
       case none
       /// Clients may steer their own requests.
       case clients
+
+      /// Captured clients are workloads of this host, whose requests are theirs to steer; others may be anybody.
+      static func usual(_ direction: Direction, _ capture: Capture) -> Trust {
+        direction == .outbound && capture != .none ? .clients : .none
+      }
     }
 
     /// Names the listener in metrics and tables.

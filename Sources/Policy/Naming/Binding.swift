@@ -29,7 +29,7 @@ public enum NameLookup: Equatable, Sendable {
 }
 
 /// Where the requests for a name go, flat: node 0 is the root, the children of a node lie side by side behind it.
-public struct BoundTree: Equatable, Sendable {
+public struct BoundTree: Hashable, Sendable {
   public enum Kind: UInt8, Sendable {
     /// A service, `first` is its index in `leaves`.
     case service
@@ -43,7 +43,7 @@ public struct BoundTree: Equatable, Sendable {
     case empty
   }
 
-  public struct Node: Equatable, Sendable {
+  public struct Node: Hashable, Sendable {
     public var kind: Kind
     /// Of a union and a fallback the first child; of a service its leaf.
     public var first: UInt32 = 0

@@ -13,12 +13,15 @@ public struct Delegation: Equatable, Sendable {
   /// The table with more entries at its end, where they win: what a request brings along.
   public func appending(_ more: [DelegationEntry]) -> Delegation { Delegation(entries: entries + more) }
 
-  /// Binds a logical name. `lookup` is asked for each discovery name reached, perhaps more than once, and a no sends the
+  /// Binds a logical name within so many expansions. `lookup` is asked for each discovery name reached, perhaps more than once, and a no sends the
   /// search on to the next alternative. It gets the name whole (`/#/file/web/rest`): how many segments are the service's
   /// and whether more may follow is the source's to say.
-  public func bind(_ logical: Path, lookup: (Path) -> NameLookup) -> Binding {
+  public func bind(
+    _ logical: Path, expansions: Int = Delegation.maximumExpansions, lookup: (Path) -> NameLookup
+  ) -> Binding {
     withoutActuallyEscaping(lookup) { lookup in
       var search = DelegationSearch(entries: entries, lookup: lookup, records: false)
+      search.maximumExpansions = expansions
       return search.run(logical)
     }
   }
@@ -58,6 +61,8 @@ extension Delegation {
   }
 
   public static let maximumHeaderByteCount = 8192
+  /// Names tried for one such request: it is bound anew each time, and others wait meanwhile.
+  public static let maximumHeaderExpansions = 200
   public static let maximumHeaderEntryCount = 64
 }
 
@@ -76,6 +81,7 @@ struct DelegationSearch {
   /// Sound because an error ends the whole search, and what has to wait is not negative.
   private var negatives: Set<Path> = []
   private var expansions = 0
+  var maximumExpansions = Delegation.maximumExpansions
 
   init(entries: [DelegationEntry], lookup: @escaping (Path) -> NameLookup, records: Bool) {
     self.entries = entries
@@ -117,7 +123,7 @@ struct DelegationSearch {
     if chain.contains(path) { return .failed(BindingFailure(kind: .cycle, chain: chain + [path])) }
     expansions += 1
     let isLeaf = path.isBound && !NameRewriter.isRewrite(path)
-    if !isLeaf && chain.count >= Delegation.maximumDepth || expansions > Delegation.maximumExpansions {
+    if !isLeaf && chain.count >= Delegation.maximumDepth || expansions > maximumExpansions {
       return .failed(BindingFailure(kind: .tooManySteps, chain: chain + [path]))
     }
     if path.segments.reduce(0, { $0 + 1 + $1.utf8.count }) > Delegation.maximumNameByteCount {

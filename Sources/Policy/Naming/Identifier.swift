@@ -39,7 +39,7 @@ public enum Identification: Equatable, Sendable {
   /// A logical name of so many bytes, which were written. `target` is the path and query to send on, when they change:
   /// a part of the head's bytes; where it does not begin with a slash, one belongs before it.
   case name(byteCount: Int, target: ByteRange?)
-  /// The name of the fixed identifier of this place among the identifiers.
+  /// The name that the identifier of this place in the list says.
   case fixed(Int)
   /// None applies.
   case none
@@ -64,15 +64,12 @@ public struct IdentifierTable: @unchecked Sendable {
   public let isHostOnly: Bool
   /// Whether hosts are named with their ports.
   public let keepsPort: Bool
-  /// The names of the fixed identifiers, by their places.
-  public let fixedNames: [Int: Path]
 
   public init(_ identifiers: [Identifier]) {
     entries = .allocate(capacity: max(identifiers.count, 1))
     entries.initialize(repeating: Entry(kind: .host))
     if case .host = identifiers.first { isHostOnly = true } else { isHostOnly = identifiers.isEmpty }
     keepsPort = identifiers.contains(.host(keepsPort: true))
-    var fixedNames: [Int: Path] = [:]
     for (index, identifier) in identifiers.enumerated() {
       switch identifier {
       case .host: entries[index].kind = .host
@@ -80,13 +77,10 @@ public struct IdentifierTable: @unchecked Sendable {
       case .path(let segments, let consume):
         entries[index] = Entry(kind: .path, consumes: consume, segments: segments)
       case .header(let name): entries[index] = Entry(kind: .header, text: .copied(name))
-      case .fixed(let name):
-        entries[index].kind = .fixed
-        fixedNames[index] = name
+      case .fixed: entries[index].kind = .fixed
       case .invoke: entries[index].kind = .invoke
       }
     }
-    self.fixedNames = fixedNames
   }
 
   /// Frees the table.

@@ -5,7 +5,8 @@
 import Base
 
 /// A trivial handle to a cache of 1024 hosts (80 KiB), two to a set: copies are the same cache, the owner calls
-/// `destroy()` once. One per shard; not thread-safe. Hosts match whatever their case.
+/// `destroy()` once. One per shard; not thread-safe. Hosts match whatever their case; a cache of other names, which may
+/// differ in nothing else, can be made to tell cases apart.
 ///
 /// An entry is bound to the generation it was found in: publishing a new snapshot with a new generation number
 /// forgets everything at once, without touching the memory.
@@ -17,8 +18,10 @@ import Base
 @frozen public struct NameCache {
   /// What is known of a host.
   @frozen public enum Answer: Equatable, Sendable {
-    /// The index of its service in the snapshot of this generation.
+    /// The number of its service.
     case service(UInt32)
+    /// The number of its tree, of several services.
+    case tree(UInt32)
     /// Nobody knows it.
     case negative
     /// Not in the cache: identify and bind it, then `insert`.
@@ -37,9 +40,12 @@ import Base
   @usableFromInline let entries: UnsafeMutablePointer<Entry>
   @usableFromInline let seed: UInt64
   @usableFromInline let multiplier: UInt64
+  /// The bits that make letters lower case, in each byte; none where cases are told apart.
+  @usableFromInline let fold: UInt64
 
   /// An empty cache, hashing with two numbers from `random`: seed it from the kernel, so that no client can aim.
-  public init(random: inout RandomSource) {
+  public init(random: inout RandomSource, foldsCase: Bool = true) {
+    fold = foldsCase ? 0x2020_2020_2020_2020 : 0
     entries = .allocate(capacity: Self.entryCount)
     entries.initialize(
       repeating: Entry(key: Key(repeating: 0), tag: 0, value: 0, generation: 0), count: Self.entryCount)
@@ -57,10 +63,10 @@ import Base
     }
     let tag = hash(base, host.count)
     let set = entries + Self.set(of: tag)
-    if set[0].tag == tag, set[0].generation == generation, Self.matches(set, base, host.count) {
+    if set[0].tag == tag, set[0].generation == generation, matches(set, base, host.count) {
       return Self.answer(set[0].value)
     }
-    if set[1].tag == tag, set[1].generation == generation, Self.matches(set + 1, base, host.count) {
+    if set[1].tag == tag, set[1].generation == generation, matches(set + 1, base, host.count) {
       return Self.answer(set[1].value)
     }
     return .unknown
@@ -73,16 +79,19 @@ import Base
     switch answer {
     case .unknown: return
     case .negative: value = Self.negativeValue
-    case .service(let index):
-      guard index != Self.negativeValue else { return }
-      value = index
+    case .service(let number):
+      guard number < Self.treeBit else { return }
+      value = number
+    case .tree(let number):
+      guard number < Self.treeBit &- 1 else { return }
+      value = number | Self.treeBit
     }
     let tag = hash(base, host.count)
     let set = entries + Self.set(of: tag)
     guard let way = victim(in: set, base, host.count, tag: tag, generation: generation, value: value) else { return }
     set[way].key = Key(repeating: 0)
     let words = (host.count &+ 7) >> 3
-    for index in 0..<words { set[way].key[index] = Self.word(base, host.count, index) }
+    for index in 0..<words { set[way].key[index] = word(base, host.count, index) }
     set[way].tag = tag
     set[way].value = value
     set[way].generation = generation
@@ -94,7 +103,7 @@ import Base
     in set: UnsafeMutablePointer<Entry>, _ base: UnsafeRawPointer, _ count: Int, tag: UInt64, generation: UInt32,
     value: UInt32
   ) -> Int? {
-    for way in 0..<2 where set[way].tag == tag && Self.matches(set + way, base, count) { return way }
+    for way in 0..<2 where set[way].tag == tag && matches(set + way, base, count) { return way }
     for way in 0..<2 where set[way].tag == 0 || set[way].generation != generation { return way }
     let preferred = Int(truncatingIfNeeded: (tag >> 40) & 1)
     for way in [preferred, 1 - preferred] where set[way].value == Self.negativeValue { return way }
@@ -109,7 +118,7 @@ import Base
     var state = seed
     var index = 0
     repeat {
-      let product = (state ^ Self.word(base, count, index)).multipliedFullWidth(by: multiplier)
+      let product = (state ^ word(base, count, index)).multipliedFullWidth(by: multiplier)
       state = product.high ^ product.low
       index &+= 1
     } while index &* 8 < count
@@ -117,7 +126,7 @@ import Base
     return (last.high ^ last.low) & ~0xFF | UInt64(truncatingIfNeeded: count)
   }
 
-  @inlinable static func matches(
+  @inlinable func matches(
     _ entry: UnsafeMutablePointer<Entry>, _ base: UnsafeRawPointer, _ count: Int
   ) -> Bool {
     let key = UnsafeRawPointer(entry)
@@ -131,20 +140,20 @@ import Base
   }
 
   /// Word `index` of the host in lower case, as keys hold it. Never reads outside `count` bytes.
-  @inlinable static func word(_ base: UnsafeRawPointer, _ count: Int, _ index: Int) -> UInt64 {
+  @inlinable func word(_ base: UnsafeRawPointer, _ count: Int, _ index: Int) -> UInt64 {
     if count >= 8 {
-      return lowercased(base.loadUnaligned(fromByteOffset: min(index &* 8, count &- 8), as: UInt64.self))
+      return folded(base.loadUnaligned(fromByteOffset: min(index &* 8, count &- 8), as: UInt64.self))
     }
     if count >= 4 {
       let low = UInt64(base.loadUnaligned(as: UInt32.self))
       let high = UInt64(base.loadUnaligned(fromByteOffset: count &- 4, as: UInt32.self))
-      return lowercased(low | high << 32)
+      return folded(low | high << 32)
     }
     // One to three bytes: first, middle and last are all of them.
     let first = UInt64(base.load(as: UInt8.self))
     let middle = UInt64(base.load(fromByteOffset: count >> 1, as: UInt8.self))
     let last = UInt64(base.load(fromByteOffset: count &- 1, as: UInt8.self))
-    return lowercased(first | middle << 8 | last << 16)
+    return folded(first | middle << 8 | last << 16)
   }
 
   /// Eight ASCII letters at once: a byte in `A ... Z` gets bit 5, every other stays.
@@ -156,15 +165,21 @@ import Base
     return word | upper >> 2
   }
 
+  /// Lower case, unless this cache tells cases apart.
+  @inlinable func folded(_ word: UInt64) -> UInt64 { word | (Self.lowercased(word) & fold) }
+
   @inlinable static func answer(_ value: UInt32) -> Answer {
-    value == negativeValue ? .negative : .service(value)
+    if value < treeBit { return .service(value) }
+    return value == negativeValue ? .negative : .tree(value ^ treeBit)
   }
 
   /// The first entry of the set a tag belongs to.
   @inlinable static func set(of tag: UInt64) -> Int { Int(truncatingIfNeeded: tag >> 55) &* 2 }
 
   @usableFromInline static var entryCount: Int { @inlinable get { 1024 } }
-  /// No service has this index.
+  /// Set in the value of a tree.
+  @usableFromInline static var treeBit: UInt32 { @inlinable get { 0x8000_0000 } }
+  /// No service and no tree has this value.
   @usableFromInline static var negativeValue: UInt32 { @inlinable get { .max } }
   /// Longer hosts are not cached; every one is identified anew.
   @usableFromInline static var maximumHostByteCount: UInt { @inlinable get { 64 } }
