@@ -21,6 +21,7 @@ struct RouteTests {
         mirror: { to: /svc/api, percent: 0.5 }
         fault: { delay: { percent: 1, duration: 200ms }, abort: { percent: 12.25, status: 503 } }
         timeout: 2s
+        retries: { limit: 1, classifier: never, backoff: { min: 20ms } }
       - match: { hosts: [old.local] }
         redirect: { scheme: https, host: new.local, port: 8443, path: { full: /x }, status: 308 }
       - match: { path: { prefix: /p } }
@@ -42,7 +43,7 @@ struct RouteTests {
     let routes = try good(Self.workloads + Self.full).routes
     #expect(routes.map(\.name) == ["cart", nil, nil, nil, nil, nil, nil])
     #expect(routes.enumerated().map { $1.label(number: $0) } == ["cart", "#1", "#2", "#3", "#4", "#5", "#6"])
-    #expect(routes[0].place == "fairlead.yaml:6:5" && routes[1].line == 19)
+    #expect(routes[0].place == "fairlead.yaml:6:5" && routes[1].line == 20)
     let cart = routes[0].rule
     #expect(cart.match.hosts.map(\.description) == ["shop.local", "*.shop.local", "[::1]"])
     #expect(cart.match.path == .prefix("/cart") && cart.match.methods == ["GET", "PURGE"])
@@ -67,6 +68,8 @@ struct RouteTests {
     #expect(cart.action.mirror?.name.description == "/svc/api" && cart.action.mirror?.share.description == "0.5")
     #expect(cart.action.delay?.duration == .milliseconds(200) && cart.action.delay?.share.description == "1")
     #expect(cart.action.abort?.status == 503 && cart.action.timeout == .seconds(2))
+    #expect(routes[0].retries.limit == 1 && routes[0].retries.backoff.min == .milliseconds(20))
+    #expect(routes[1].retries == Configuration.Retries())
     #expect(
       routes[1].rule.action.answer
         == .redirect(.init(scheme: "https", host: "new.local", port: 8443, path: .full("/x"), status: 308)))
@@ -79,11 +82,28 @@ struct RouteTests {
     #expect(routes[6].rule == Policy.Route())
   }
 
+  @Test("rules in two short lines, for tables")
+  func summaries() throws {
+    let routes = try good(Self.workloads + Self.full).routes
+    #expect(
+      routes.map(\.matchSummary) == [
+        "shop.local,*.shop.local,[::1] /cart* GET,PURGE x-user-group=beta not a=b* c~d.* e not f ?v=1 ?w~[0-9]+ ?x from batch,other",
+        "old.local", "/p*", "/healthz", "~/v[0-9]+/.*", "*", "everything",
+      ])
+    #expect(
+      routes.map(\.actionSummary) == [
+        "to /svc/web, rewrite, headers, mirror 0.5% to /svc/api, delay 1% by 200ms, abort 12.25% with 503, timeout 2s, retries",
+        "redirect 308", "redirect 302", "respond 200", "split /svc/web 95 : /#/static/api 5, rewrite", "rewrite",
+        "as the host says",
+      ])
+  }
+
   @Test("the effective configuration reads back as the same rules")
   func roundTrip() throws {
     let configuration = try good(Self.workloads + Self.full)
     let again = try Configuration.parse(configuration.render())
     #expect(again.routes.map(\.rule) == configuration.routes.map(\.rule))
+    #expect(again.routes.map(\.retries) == configuration.routes.map(\.retries))
     #expect(again.routes.map(\.name) == configuration.routes.map(\.name))
     #expect(again.render() == configuration.render())
   }
@@ -95,7 +115,8 @@ struct RouteTests {
         "{to: /svc/web}",
         "5:10: 'match' is missing in routes[0]; write match: { hosts: [shop.local] }, or match: {} for every request"
       ),
-      ("{match: {}, retries: {}}", "5:22: 'retries' is not available in this version of Fairlead"),
+      ("{match: {}, retries: {limit: 11}}", "5:39: 'routes[0].retries.limit' must be between 0 and 10, not 11"),
+      ("{match: {}, retries: {budget: {}}}", "5:32: unknown key 'budget' in routes[0].retries"),
       ("{match: {}, name: a/b}", "5:28: a route's name has up to 63 letters, digits and any of -._, not 'a/b'"),
       ("{match: {}, name: '#1'}", "5:28: a route's name has up to 63 letters, digits and any of -._, not '#1'"),
       ("{match: {host: [a]}}", "5:19: unknown key 'host' in routes[0].match; did you mean 'hosts'?"),
@@ -209,7 +230,7 @@ struct RouteTests {
       ("mirror: {percent: 1}", "5:30: 'to' is missing in routes[0].mirror; write to: /svc/shadow"),
       ("mirror: {to: /svc/web, percent: 101}", "5:54: '101' is not a percentage: it is more than 100"),
       ("fault: {delay: {percent: 1}}", "5:37: 'duration' is missing in routes[0].fault.delay; write duration: 200ms"),
-      ("fault: {abort: {status: 99}}", "5:46: 'routes[0].fault.abort.status' must be between 200 and 599, not 99"),
+      ("fault: {abort: {status: 99}}", "5:46: 'routes[0].fault.abort.status' must be between 400 and 599, not 99"),
       ("timeout: 0s", "5:31: 'routes[0].timeout' must be between 1ms and 24h, not 0s"),
       ("redirect: {status: 301}", "5:32: 'routes[0].redirect' leads to where it came from; write host: new.local"),
       (

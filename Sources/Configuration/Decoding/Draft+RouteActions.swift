@@ -34,7 +34,7 @@ struct RouteActions {
 
   /// What answers by itself sends nothing on.
   private func checkTogether() {
-    let onward = ["to", "split", "rewrite", "headers", "mirror", "timeout"]
+    let onward = ["to", "split", "rewrite", "headers", "mirror", "timeout", "retries"]
     for (key, others) in [
       ("redirect", ["respond"] + onward), ("respond", onward), ("to", ["split"]),
     ] where fields.has(key) {
@@ -133,7 +133,7 @@ struct RouteActions {
     if let abort = fault.fields("abort", known: ["percent", "status"]) {
       abort.require("status", "status: 503")
       let share = abort.percent("percent") ?? .all
-      action.abort = abort.integer("status", in: 200...599).map {
+      action.abort = abort.integer("status", in: 400...599).map {
         RouteAction.Abort(share: share, status: UInt16($0))
       }
     }

@@ -13,7 +13,7 @@ extension Draft {
   }
 
   static func route(_ decoder: Decoder, _ value: YAMLValue) -> Route? {
-    guard let fields = Fields(decoder, value, known: routeKeys, later: ["retries"]) else { return nil }
+    guard let fields = Fields(decoder, value, known: routeKeys) else { return nil }
     fields.require("match", "match: { hosts: [shop.local] }, or match: {} for every request")
     let name = fields.text("name")
     if let name, !isRouteName(name) {
@@ -46,7 +46,8 @@ extension Draft {
       name: name.flatMap { text in fields["name"].map { (text, $0.node.range) } }, workloads: workloads,
       destinations: actions.destinations,
       value: Configuration.Route(
-        Policy.Route(match: match, action: action), name: name, file: value.node.range.source.name, line: start.line,
+        Policy.Route(match: match, action: action), name: name, retries: retries(fields, hasBudget: false),
+        file: value.node.range.source.name, line: start.line,
         column: start.column))
   }
 
@@ -54,6 +55,7 @@ extension Draft {
 
   private static let routeKeys = [
     "name", "match", "to", "split", "rewrite", "headers", "mirror", "fault", "redirect", "respond", "timeout",
+    "retries",
   ]
 
   private static func isRouteName(_ name: String) -> Bool {

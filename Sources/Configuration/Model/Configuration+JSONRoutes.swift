@@ -8,6 +8,7 @@ extension Configuration.Route {
     if let name { json.member("name", name) }
     json.object("match") { rule.match.write(to: &$0) }
     rule.action.write(to: &json)
+    if retries != Configuration.Retries() { json.object("retries") { retries.write(to: &$0) } }
   }
 }
 
