@@ -131,6 +131,11 @@ struct AdminRoutes: Sendable {
       path: "/names",
       summary: "how a name is delegated, step by step: ?path=/svc/web, with &dtab=… as a request brings it",
       read: names),
+    Route(
+      path: "/routes", summary: "rules in their order: what each matches, what it does, its requests",
+      read: { node, _, reply in
+        node.routes { all in reply(.json { json in json.object { $0.reports("routes", all) } }) }
+      }),
     Route(path: "/connections", summary: "open connections; ?limit=N (1000)", read: connections),
     Route(path: "/metrics", summary: "Prometheus text, or OpenMetrics by Accept", read: metrics),
     Route(

@@ -23,6 +23,8 @@ public protocol NodeAdministration: Sendable {
   func workloads(_ reply: @escaping @Sendable ([WorkloadReport]) -> Void)
   /// How a name is delegated; `override` is added to the table, as a request's own would be.
   func names(_ path: Path, override: [DelegationEntry], _ reply: @escaping @Sendable (NamesReport) -> Void)
+  /// Every rule in the configuration's order.
+  func routes(_ reply: @escaping @Sendable ([RouteReport]) -> Void)
   /// At most `limit` connections, and how many there are.
   func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void)
   /// The running configuration as JSON text, secrets left out.

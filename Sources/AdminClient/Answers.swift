@@ -107,6 +107,18 @@ struct ConnectionsAnswer: Decodable {
   var connections: [Connection]
 }
 
+struct RoutesAnswer: Decodable {
+  struct Route: Decodable {
+    var name: String
+    var place: String
+    var matches: String
+    var does: String
+    var requests: UInt64
+  }
+
+  var routes: [Route]
+}
+
 struct WorkloadsAnswer: Decodable {
   struct Workload: Decodable {
     struct Match: Decodable {

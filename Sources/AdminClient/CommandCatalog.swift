@@ -15,6 +15,8 @@ enum CommandCatalog {
       operands: "NAME", operandCount: 1...1,
       options: [.init(name: "--dtab", value: "ENTRIES", help: "delegate by these too, as l5d-dtab would")]),
     CommandSpecification(
+      name: "routes", summary: "rules in their order: requests, what each matches and does, and where it is written"),
+    CommandSpecification(
       name: "connections", summary: "open connections",
       options: [.init(name: "--limit", value: "N", help: "show at most N (1000)")]),
     CommandSpecification(

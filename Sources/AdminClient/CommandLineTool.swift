@@ -114,6 +114,7 @@ public struct CommandLineTool: Sendable {
     case "endpoints": try endpoints(invocation, daemon)
     case "workloads": try workloads(invocation, daemon)
     case "names": return try names(invocation, daemon)
+    case "routes": try routes(invocation, daemon)
     case "connections": return try connections(invocation, daemon)
     case "stat": return try stat(invocation, daemon)
     case "metrics": try metrics(invocation, daemon)

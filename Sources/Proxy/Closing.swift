@@ -70,6 +70,7 @@ extension Shard {
     releaseAssembly(connection)
     connectionTimers.remove(connection.pointee.index)
     switch connection.pointee.role {
+    case .downstream where connection.pointee.flags.contains(.sink): forgetSink(connection)
     case .downstream: forgetDownstream(connection)
     case .upstream: forgetUpstream(connection)
     }
@@ -101,6 +102,10 @@ extension Shard {
 
   private func free(_ connection: ConnectionPointer) {
     segments.releaseAll(&connection.pointee.inFlight)
+    if connection.pointee.flags.contains(.sink) {
+      connections.free(connection.pointee.index)
+      return
+    }
     if connection.pointee.flags.contains(.abort) {
       resetOnClose(connection.pointee.descriptor)
     }

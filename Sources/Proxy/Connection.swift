@@ -91,6 +91,8 @@ struct ConnectionFlags: OptionSet {
   static let detected = ConnectionFlags(rawValue: 1 << 20)
   /// Its answer is thrown away, and its exchange has gone on without it (upstream).
   static let discarding = ConnectionFlags(rawValue: 1 << 21)
+  /// Without a socket: takes the response to a copy of a request, and throws it away.
+  static let sink = ConnectionFlags(rawValue: 1 << 22)
 }
 
 /// A socket. About 300 bytes, all of an idle connection's memory but 24 bytes of its slab and its timer.

@@ -30,7 +30,7 @@ extension Shard {
 
   /// `lines` with the exchange's deadline behind them, or with less where this node gives up sooner. Valid until the next call.
   func withDeadline(_ lines: UnsafeRawBufferPointer, _ exchange: ExchangePointer) -> UnsafeRawBufferPointer {
-    let own = services.service(exchange.pointee.service).pointee.policy.requestTimeoutNanoseconds
+    let own = requestTimeoutNanoseconds(exchange, services.service(exchange.pointee.service))
     let wallNow = WallClock.nowNanoseconds()
     let (giveUp, overflow) = wallNow.addingReportingOverflow(own)
     let deadline = min(exchange.pointee.deadlineOfDay, overflow ? .max : giveUp)

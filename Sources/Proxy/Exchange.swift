@@ -2,7 +2,8 @@
 // stream with an upstream one, and what it asks of them (`sendResponseHead`, `sendRequestBody`, `startUpstreamStream` …) is
 // the business of the protocol that is spoken there: HTTP1Downstream.swift, HTTP1Upstream.swift, Tunnel.swift.
 //
-//   begin     the head is there                       → find the service its name leads to (Naming.swift)
+//   begin     the head is there                       → find its rule (Routing.swift), and the service its name leads to
+//                                                       (Naming.swift)
 //   turn      it is due                               → limits, a place among its service's requests (FairSharing.swift)
 //   dispatch  a service is known                      → pick an endpoint, take or open a connection
 //   attach    a connection is there                   → the request goes out
@@ -108,6 +109,8 @@ struct Exchange {
   /// The head as it came, while the name is being asked for: a chunk's address, and how many bytes.
   var head: UInt = 0
   var headByteCount: UInt32 = 0
+  /// The rule it goes by.
+  var route = ExchangeRoute()
   /// The request, serialized, while no connection has it.
   var request = SegmentQueue()
   /// What of the request has been sent in this attempt, kept until the response starts.
@@ -141,7 +144,7 @@ extension Shard {
     } else if !takeDeadline(exchange, bytes) {
       fail(exchange, .deadlineExceeded)
     } else {
-      name(exchange, downstream, bytes)
+      route(exchange, downstream, bytes)
     }
   }
 
@@ -165,6 +168,7 @@ extension Shard {
     let selector = services.service(exchange.pointee.service).pointee.hash
     exchange.pointee.hashKey = selector.key(of: requestHead.pointee, in: bytes, from: downstream.pointee.peer)
     if writeRequestHead(exchange, bytes) {
+      startMirror(exchange)
       extendDeadline(exchange)
       takeTurn(exchange)
     } else {
@@ -176,7 +180,7 @@ extension Shard {
   private func bind(
     _ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ resolution: Resolution
   ) -> ProxyError? {
-    if goesToOriginal(downstream, resolution) {
+    if !exchange.pointee.route.flags.contains(.named), goesToOriginal(downstream, resolution) {
       if !goToOriginal(exchange, downstream) { return .tooManyDestinations }
     } else {
       switch resolution {
@@ -259,6 +263,7 @@ extension Shard {
   /// The request is complete.
   func requestEnded(_ exchange: ExchangePointer) {
     exchange.pointee.flags.insert(.requestComplete)
+    if exchange.pointee.route.mirror != noSlot { sendMirror(of: exchange) }
     extendDeadline(exchange)
   }
 
@@ -320,6 +325,10 @@ extension Shard {
 
   /// The response is complete and `upstream` is free of it.
   func responseEnded(_ exchange: ExchangePointer) {
+    if exchange.pointee.route.flags.contains(.isMirror) {
+      endMirror(exchange, .answered)
+      return
+    }
     let downstream = connections.pointer(exchange.pointee.downstream)
     let requestComplete = exchange.pointee.flags.contains(.requestComplete)
     finish(exchange)
@@ -331,13 +340,18 @@ extension Shard {
   /// The request's time runs from its last byte to the response's head; once bodies move, only silence is limited.
   /// One store: the timer wheel sorts it out.
   func extendDeadline(_ exchange: ExchangePointer) {
+    // A copy's time was set when it was sent, once for all.
+    if exchange.pointee.route.flags.contains(.isMirror) {
+      armTimer(exchange)
+      return
+    }
     let service = services.service(exchange.pointee.service)
     let flags = exchange.pointee.flags
     guard flags.contains(.streaming) else {
       // Sending it again is no reason to wait longer.
       if exchange.pointee.attempts <= 1 || !flags.contains(.requestComplete) || flags.contains(.cannotReplay) {
         exchange.pointee.expiresAt = min(
-          deadline(after: service.pointee.policy.requestTimeoutNanoseconds), exchange.pointee.callersDeadline)
+          deadline(after: requestTimeoutNanoseconds(exchange, service)), exchange.pointee.callersDeadline)
       }
       armTimer(exchange)
       return
@@ -383,8 +397,12 @@ extension Shard {
       leavePlace(services.service(exchange.pointee.service))
     }
     leaveOriginal(exchange)
-    statistics.countExchange(
-      exchange, services, workload: downstream.pointee.workload, now: state.pointee.now)
+    if exchange.pointee.route.mirror != noSlot { dropMirror(of: exchange) }
+    leaveRoute(exchange)
+    if !exchange.pointee.route.flags.contains(.isMirror) {
+      statistics.countExchange(
+        exchange, services, workload: downstream.pointee.workload, now: state.pointee.now)
+    }
     if exchange.pointee.record != noSlot { closeRecord(exchange) }
     if exchange.pointee.service != noSlot { services.service(exchange.pointee.service).pointee.exchangeCount &-= 1 }
     exchangeTimers.cancel(exchange.pointee.index)

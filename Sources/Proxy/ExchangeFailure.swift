@@ -10,6 +10,10 @@ extension Shard {
   /// Ends an exchange that cannot succeed: with an answer of our own where that is still possible, else by breaking the
   /// client's connection off.
   func fail(_ exchange: ExchangePointer, _ error: ProxyError) {
+    if exchange.pointee.route.flags.contains(.isMirror) {
+      endMirror(exchange, .failed)
+      return
+    }
     exchange.pointee.errorCode = error.code
     statistics.countError(error)
     let downstream = connections.pointer(exchange.pointee.downstream)
@@ -37,7 +41,14 @@ extension Shard {
   /// The exchange's time is over.
   func exchangeExpired(_ exchange: ExchangePointer) {
     let isOver = exchange.pointee.expiresAt <= state.pointee.now
+    if exchange.pointee.route.flags.contains(.isMirror), isOver || exchange.pointee.phase == .naming {
+      endMirror(exchange, .failed)
+      return
+    }
     switch exchange.pointee.phase {
+    case .naming where exchange.pointee.route.flags.contains(.delayed):
+      delayEnded(exchange)
+      return
     case .naming:
       fail(exchange, .nameTimeout)
       return

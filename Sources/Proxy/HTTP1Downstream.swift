@@ -4,6 +4,7 @@ import Base
 import EventLoop
 import Glibc
 import HTTP
+import Policy
 
 extension Shard {
   // MARK: Requests in
@@ -174,7 +175,8 @@ extension Shard {
     {
       downstream.pointee.codec.flags.remove(.keepAlive)
     }
-    writeResponseHead(downstream, bytes, framing: framing, isSwitch: false)
+    let edits = exchange.pointee.route.plan?.pointee.responseEdits ?? HeadEdits()
+    writeResponseHead(downstream, bytes, framing: framing, isSwitch: false, edits)
   }
 
   /// A 1xx head, in `responseHead` over `bytes`. HTTP/1.0 knows none.
@@ -185,7 +187,8 @@ extension Shard {
   }
 
   private func writeResponseHead(
-    _ downstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer, framing: BodyFraming, isSwitch: Bool
+    _ downstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer, framing: BodyFraming, isSwitch: Bool,
+    _ edits: HeadEdits = HeadEdits()
   ) {
     let connection: ConnectionOption
     if isSwitch {
@@ -197,12 +200,20 @@ extension Shard {
     } else {
       connection = downstream.pointee.codec.flags.contains(.version10) ? .keepAlive : .none
     }
-    let room = HTTP1Serializer.responseBound(responseHead.pointee, extra: viaLine)
-    guard let target = reserve(downstream, room),
-      let written = HTTP1Serializer.writeResponse(
-        responseHead.pointee, from: bytes, framing: framing, connection: connection, extra: viaLine,
-        into: UnsafeMutableRawBufferPointer(start: target, count: room))
-    else {
+    let room = HTTP1Serializer.responseBound(responseHead.pointee, extra: viaLine) + edits.addedByteCount
+    guard let target = reserve(downstream, room) else {
+      close(downstream, abort: true)
+      return
+    }
+    let output = UnsafeMutableRawBufferPointer(start: target, count: room)
+    let written =
+      edits.isEmpty
+      ? HTTP1Serializer.writeResponse(
+        responseHead.pointee, from: bytes, framing: framing, connection: connection, extra: viaLine, into: output)
+      : HTTP1Serializer.writeResponse(
+        responseHead.pointee, from: bytes, framing: framing, connection: connection, extra: viaLine, edits: edits,
+        into: output)
+    guard let written else {
       close(downstream, abort: true)
       return
     }

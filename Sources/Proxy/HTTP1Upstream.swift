@@ -15,6 +15,9 @@ extension Shard {
   func writeRequestHead(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) -> Bool {
     var extra = requestHead.pointee.hasTraceparent ? viaLine : viaAndNewTraceLines()
     if exchange.pointee.deadlineOfDay != 0 { extra = withDeadline(extra, exchange) }
+    if changesRequestHead(exchange) {
+      return writeChangedRequestHead(exchange, bytes, authority: requestAuthority(exchange), extra: extra)
+    }
     let room = HTTP1Serializer.requestBound(requestHead.pointee, extra: extra)
     let chunk = segments.chunks.allocate(room)
     let written = HTTP1Serializer.writeRequest(
@@ -58,6 +61,7 @@ extension Shard {
     _ exchange: ExchangePointer, _ bytes: UnsafeMutableRawPointer, _ count: Int, _ owner: BufferOwner
   ) {
     let framing = connections.pointer(exchange.pointee.downstream).pointee.codec.framing
+    if exchange.pointee.route.mirror != noSlot { mirrorBody(exchange, framing, bytes, count, owner) }
     guard exchange.pointee.upstream != noSlot else {
       if !appendBody(&exchange.pointee.request, framing, bytes, count, owner) { fail(exchange, .noDescriptor) }
       return
@@ -73,6 +77,7 @@ extension Shard {
   /// The end of a chunked request body, with the client's trailer section where it sent one.
   func sendRequestEnd(_ exchange: ExchangePointer, trailers: UnsafeRawBufferPointer?) {
     let refusal: Refusal?
+    if exchange.pointee.route.mirror != noSlot { mirrorLastChunk(exchange, trailers) }
     if exchange.pointee.upstream == noSlot {
       refusal = appendLastChunk(&exchange.pointee.request, trailers)
     } else {

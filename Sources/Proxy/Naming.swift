@@ -98,7 +98,7 @@ extension Shard {
   }
 
   /// What a trusted client wants its request to be delegated by: all lines of `l5d-dtab` as the one table they mean.
-  private func override(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) -> [UInt8]? {
+  func override(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) -> [UInt8]? {
     guard listenerPolicies[Int(exchange.pointee.listener)].trustsClients,
       var index = requestHead.pointee.fields.firstIndex(of: .l5d)
     else { return nil }
@@ -143,6 +143,11 @@ extension Shard {
     let exchange = exchanges.pointer(answer.exchange)
     guard exchange.pointee.phase == .naming else { return }
     let downstream = connections.pointer(exchange.pointee.downstream)
+    if exchange.pointee.route.flags.contains(.isMirror) {
+      if answer.holds { keepTargetOfRoute(exchange, answer) }
+      mirrorNamed(exchange, answer.resolution)
+      return
+    }
     if exchange.pointee.flags.contains(.stream) {
       let target = listenerPolicies[Int(exchange.pointee.listener)].target
       if answer.holds, answer.snapshotGeneration == snapshot.generation {
@@ -151,12 +156,14 @@ extension Shard {
       streamNamed(exchange, downstream, answer.resolution)
       return
     }
-    guard let chunk = Chunk(address: exchange.pointee.head) else { return }
+    guard let chunk = takeKeptHead(exchange) else { return }
     let bytes = UnsafeRawBufferPointer(start: chunk.bytes, count: Int(exchange.pointee.headByteCount))
-    exchange.pointee.head = 0
-    let generation = downstream.pointee.generation
+    let (index, generation) = (downstream.pointee.index, downstream.pointee.generation)
     if !parseKeptHead(bytes) {
       fail(exchange, .refused(.badMethod))
+    } else if exchange.pointee.route.flags.contains(.named) {
+      if answer.holds { keepTargetOfRoute(exchange, answer) }
+      named(exchange, downstream, bytes, answer.resolution)
     } else if answer.snapshotGeneration != snapshot.generation {
       // Another configuration may read another name out of the same head.
       name(exchange, downstream, bytes)
@@ -165,8 +172,19 @@ extension Shard {
       if answer.holds { keep(answer.resolution, key, bytes: bytes) }
       named(exchange, downstream, bytes, answer.resolution)
     }
+    keptHeadTaken(chunk, index, generation: generation)
+  }
+
+  /// The head that was kept, which is the caller's from now on, for `keptHeadTaken`.
+  func takeKeptHead(_ exchange: ExchangePointer) -> Chunk? {
+    guard let chunk = Chunk(address: exchange.pointee.head) else { return nil }
+    exchange.pointee.head = 0
+    return chunk
+  }
+
+  /// A kept head has been gone on with: what its client sent behind it follows.
+  func keptHeadTaken(_ chunk: Chunk, _ index: UInt32, generation: UInt32) {
     segments.chunks.release(chunk)
-    let index = downstream.pointee.index
     if let downstream = connections.pointer(index, generation: generation), downstream.pointee.isServing {
       resumeInput(downstream)
     }
@@ -188,13 +206,19 @@ extension Shard {
     case .logical(let count):
       state.pointee.logicalNames?.insert(cacheKey(count), generation: generation, answer: answer)
     case .target(let target):
-      guard answer != .negative, Int(target) < state.pointee.targetCount else { return }
+      guard Int(target) < state.pointee.targetCount else { return }
       state.pointee.targets?[Int(target)] = TargetAnswer(generation: generation, resolution: resolution)
     case .nothing: break
     }
   }
 
-  private func keepHead(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) {
+  /// A rule's name: kept where the rule is one of the snapshot that holds now, and nothing but the configuration has a say.
+  private func keepTargetOfRoute(_ exchange: ExchangePointer, _ answer: NameAnswer) {
+    guard exchange.pointee.route.isCurrent, answer.snapshotGeneration == snapshot.generation else { return }
+    keep(answer.resolution, .target(exchange.pointee.route.target), bytes: nil)
+  }
+
+  func keepHead(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) {
     let count = requestHead.pointee.headLength
     let chunk = segments.chunks.allocate(count)
     if let base = bytes.baseAddress { memcpy(chunk.bytes, base, count) }

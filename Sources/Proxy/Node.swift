@@ -27,6 +27,8 @@ public final class Node: @unchecked Sendable {
   /// The CPU of each shard; nil where it is not pinned.
   public let shardCPUs: [Int?]
   private(set) var snapshot: Snapshot
+  /// Kept until the next one: taking many rules apart is not for a shard to do.
+  private var formerSnapshot: Snapshot?
   let directory: ServiceDirectory
   let binder: NameBinder
   private let checker: HealthChecker
@@ -59,10 +61,10 @@ public final class Node: @unchecked Sendable {
     _ configuration: Configuration, shardCount: Int, registry: Registry, names: NameTable, accessRings: [AccessRing],
     loop: ControlLoop, keeper: (any ListenerKeeper)? = nil, log: @escaping (String) -> Void = { _ in }
   ) throws(NodeError) -> Node {
-    let snapshot = Snapshot(configuration, generation: 1)
+    let metrics = NodeMetrics(registry: registry)
+    let snapshot = Snapshot(configuration, generation: 1, metrics: metrics, shardCount: shardCount)
     let shared = NodeShared(
       shardCount: shardCount, logNames: LogNames(snapshot, names), workloadCount: snapshot.workloads.names.count)
-    let metrics = NodeMetrics(registry: registry)
     var survey = HostSurvey(snapshot.workloads)
     if snapshot.workloads.needsOwners { _ = survey.look() }
     let passed = PassedListeners(keeper?.takePassed() ?? [], for: configuration.listeners)
@@ -226,12 +228,17 @@ public final class Node: @unchecked Sendable {
   /// Another configuration holds from now on. What cannot change while the node runs must be the same
   /// (`Configuration.changesThatNeedRestart`).
   public func publish(_ configuration: Configuration) {
-    let next = Snapshot(configuration, generation: snapshot.generation &+ 1)
+    let next = Snapshot(
+      configuration, generation: snapshot.generation &+ 1, metrics: metrics, shardCount: shards.count)
     let former = Set(snapshot.configuration.staticServiceNames)
     directory.zone = configuration.node.zone
     directory.setStatic(configuration, captures: next.captures)
     sources.follow(configuration)
     binder.take(configuration)
+    for label in Set(snapshot.configuration.routeLabels).subtracting(configuration.routeLabels) {
+      metrics.routing.requests.retire(labels: [label])
+    }
+    formerSnapshot = snapshot
     snapshot = next
     shared.broadcast(.publish(next))
     forgetNames()

@@ -6,7 +6,7 @@ import HTTP
 /// Why the proxy answered instead of an endpoint.
 ///
 /// Codes: FL10xx refused bytes of a request, FL11xx the client otherwise, FL20xx names, FL21xx endpoints,
-/// FL22xx limits, FL23xx loops. They never change their meaning.
+/// FL22xx limits, FL23xx loops, FL24xx rules. They never change their meaning.
 enum ProxyError: Equatable {
   case refused(Refusal)
   case headerTimeout
@@ -44,6 +44,8 @@ enum ProxyError: Equatable {
   case loop
   case straightConnection
   case selfLoop
+  /// A rule says so, with this status.
+  case aborted(UInt16)
 
   /// The number behind `FL`.
   var code: UInt16 {
@@ -83,6 +85,7 @@ enum ProxyError: Equatable {
     case .loop: 2301
     case .straightConnection: 2302
     case .selfLoop: 2303
+    case .aborted: 2401
     }
   }
 
@@ -105,6 +108,7 @@ enum ProxyError: Equatable {
     case .rateLimited, .connectionRateLimited: 429
     case .loop, .selfLoop: 508
     case .straightConnection: 421
+    case .aborted(let status): status
     }
   }
 
@@ -146,6 +150,7 @@ enum ProxyError: Equatable {
     case .loop: "the request has passed this node too often (limits.viaHops)"
     case .straightConnection: "this port takes captured connections only (listeners.capture)"
     case .selfLoop: "the connection was on its way to the proxy itself"
+    case .aborted: "a rule aborts some requests on purpose (routes[].fault.abort)"
     }
   }
 
@@ -169,6 +174,7 @@ enum ProxyError: Equatable {
       "fairlead status"
     case .rateLimited, .connectionRateLimited: "fairlead workloads"
     case .straightConnection, .selfLoop: "fairlead capture status"
+    case .aborted: "fairlead routes"
     }
   }
 
@@ -187,12 +193,13 @@ enum ProxyError: Equatable {
     switch self {
     case .refused(let refusal): Int(refusal.rawValue)
     case .badDelegation(let column) where column > 0: ProxyError.badDelegation(column: 0).position
+    case .aborted: Refusal.allCases.count + ProxyError.others.count
     default: Refusal.allCases.count + (ProxyError.others.firstIndex(of: self) ?? 0)
     }
   }
 
   /// All errors, by `position`.
-  static var all: [ProxyError] { Refusal.allCases.map { .refused($0) } + others }
+  static var all: [ProxyError] { Refusal.allCases.map { .refused($0) } + others + [.aborted(503)] }
 
   private static let others: [ProxyError] = [
     .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .noHost, .badName, .unknownName,

@@ -46,6 +46,34 @@ struct RetryPolicy {
     backoff = retries.backoff.backoff
     limit = retries.limit
   }
+
+  /// This policy with what a rule says laid over it. The budget stays the service's.
+  init(_ policy: RetryPolicy, overriddenBy route: RouteRetries) {
+    classifier = route.classifier ?? policy.classifier
+    budget = policy.budget
+    backoff = Backoff(
+      minimumNanoseconds: route.minimumNanoseconds ?? policy.backoff.minimumNanoseconds,
+      maximumNanoseconds: route.maximumNanoseconds ?? policy.backoff.maximumNanoseconds,
+      isJittered: route.isJittered ?? policy.backoff.isJittered)
+    limit = route.limit ?? policy.limit
+  }
+}
+
+/// What a rule says of retries; nil leaves it to the service. Trivial.
+struct RouteRetries {
+  let classifier: ResponseClassifier?
+  let limit: Int?
+  let minimumNanoseconds: UInt64?
+  let maximumNanoseconds: UInt64?
+  let isJittered: Bool?
+
+  init(_ retries: Configuration.Retries) {
+    classifier = retries.classifier
+    limit = retries.limit
+    minimumNanoseconds = retries.backoff.min?.wholeNanoseconds
+    maximumNanoseconds = retries.backoff.max?.wholeNanoseconds
+    isJittered = retries.backoff.kind.map { $0 == .jittered }
+  }
 }
 
 extension Shard {
@@ -105,7 +133,7 @@ extension Shard {
   /// may take; and of its idle connections several may have gone stale.
   private func attemptLimit(_ exchange: ExchangePointer, _ error: ProxyError, _ verdict: RetryVerdict) -> Int {
     let service = services.service(exchange.pointee.service)
-    let configured = service.pointee.policy.retries.limit + 1
+    let configured = retries(exchange, service).limit + 1
     let enough = min(service.pointee.liveCount + 2, 10)
     switch verdict {
     case .unsafe: return 1
@@ -137,7 +165,7 @@ extension Shard {
     exchange.pointee.phase = .backingOff
     if waits {
       let failures = UInt32(exchange.pointee.attempts &- 1)
-      let drawn = service.pointee.policy.retries.backoff.fullJitter(
+      let drawn = retries(exchange, service).backoff.fullJitter(
         afterFailures: failures, random: &state.pointee.random)
       // At the end of its time a request still gets the attempt it was promised.
       let wait = min(drawn, exchange.pointee.expiresAt.nanoseconds(since: state.pointee.now) / 2)
@@ -178,13 +206,14 @@ extension Shard {
   /// Whether the answer whose head has just come is thrown away and the request sent again. The codec stands behind the head.
   func repeatsAnswered(_ exchange: ExchangePointer, _ connection: ConnectionPointer, status: UInt16) -> Bool {
     let service = services.service(exchange.pointee.service)
-    guard service.pointee.policy.retries.classifier.isRetryable(exchange.pointee.method, status: status),
+    let retries = retries(exchange, service)
+    guard retries.classifier.isRetryable(exchange.pointee.method, status: status),
       // Of an original destination nobody has said what may be done to it twice.
       exchange.pointee.pinned == noSlot, exchange.pointee.phase == .waiting, exchange.pointee.interimCount == 0,
       exchange.pointee.flags.contains(.requestComplete),
       exchange.pointee.flags.isDisjoint(with: [.cannotReplay, .stream]),
       connection.pointee.unsentByteCount == 0, !exchange.pointee.replay.isEmpty,
-      isAllowed(exchange, limit: service.pointee.policy.retries.limit + 1, isCharged: true)
+      isAllowed(exchange, limit: retries.limit + 1, isCharged: true)
     else { return false }
     observeAttempt(exchange, status: status)
     exchange.pointee.failedEndpoint = exchange.pointee.endpoint

@@ -51,6 +51,10 @@ extension Shard {
   /// Sends what is queued, in one operation of up to 16 segments.
   func flush(_ connection: ConnectionPointer) {
     connection.pointee.flags.remove(.dirty)
+    if connection.pointee.flags.contains(.sink) {
+      discard(connection)
+      return
+    }
     guard connection.pointee.flags.isDisjoint(with: [.closing, .connecting, .sending]) else { return }
     if connection.pointee.output.isEmpty {
       if connection.pointee.flags.contains(.finishAfterFlush) { sendEnd(connection) }

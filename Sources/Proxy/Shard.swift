@@ -33,6 +33,8 @@ final class Shard {
   let trees = ShardTrees()
   /// Where a logical name is put together.
   let nameScratch: UnsafeMutableRawBufferPointer
+  /// What matches with the patterns of rules work in.
+  let patterns = PatternMatcher()
   let statistics: ShardStatistics
   let accessLog: AccessRing?
   let records: Slab<AccessRecord>
@@ -130,6 +132,7 @@ final class Shard {
     sharing.initialize(
       to: try Sharing(snapshot.configuration.workloads, exchanges: Shard.exchangeCapacity, now: now))
     setNaming()
+    setRoutes()
   }
 
   /// Downstream connections up to the node's limit, and as many upstream ones; that is address space, not memory. Services
@@ -156,6 +159,7 @@ final class Shard {
       listenerPolicies[position] = ShardListener(listener, snapshot)
     }
     setNaming()
+    setRoutes()
   }
 
   private func setNaming() {
@@ -410,6 +414,7 @@ final class Shard {
     ring.destroy()
     for slot in 0..<connections.highWater where connections.isAllocated(slot) {
       let connection = connections.pointer(slot)
+      if connection.pointee.flags.contains(.sink) { continue }
       if connection.pointee.exchange != noSlot || connection.pointee.unsentByteCount > 0 {
         resetOnClose(connection.pointee.descriptor)
       }
@@ -429,6 +434,8 @@ final class Shard {
     sendVectors.destroy()
     records.destroy()
     names.destroy()
+    destroyRoutes()
+    patterns.destroy()
     requestHead.deinitialize(count: 1)
     requestHead.deallocate()
     responseHead.deinitialize(count: 1)

@@ -31,6 +31,10 @@ struct ShardState {
   /// By the snapshot's targets.
   var targets: UnsafeMutablePointer<TargetAnswer>?
   var targetCount = 0
+  /// The rules of the snapshot; nil where it has none.
+  var routes: UnsafeMutablePointer<ShardRoutes>?
+  /// Copies of requests that are under way.
+  var mirrorCount = 0
   /// The service of original destinations, where something is captured.
   var originalService: ServiceNumber = noSlot
   /// When to look again whether what drains has drained; nil: at once.

@@ -19,17 +19,24 @@ final class Snapshot: Sendable {
   let viaLine: [UInt8]
   /// Whether a listener captures: then there is a service of original destinations.
   let captures: Bool
-  /// Logical names that the configuration itself leads to, each once. An exchange that goes to one names it by its place here.
+  /// Logical names that the configuration itself leads to: those of listeners, then those of rules, each of either once. An
+  /// exchange that goes to one names it by its place here.
   let targets: [Path]
   /// What requests are called. Freed with the snapshot.
   let identifiers: IdentifierTable
   /// The targets of the identifiers that always say the same name, by their places.
   let fixedTargets: [Int: UInt32]
+  /// Where those of rules begin.
+  let firstRouteTarget: UInt32
+  let routes: RouteTable
+  /// What counts the rules' requests; nil where nobody does.
+  let routeCells: RouteCells?
   /// Who may be calling, and which of it cannot be matched on this host.
   let workloads: WorkloadTable
   let workloadProblems: [String]
 
-  init(_ configuration: Configuration, generation: UInt64) {
+  /// - Parameter metrics: where the rules' requests are counted.
+  init(_ configuration: Configuration, generation: UInt64, metrics: NodeMetrics? = nil, shardCount: Int = 0) {
     self.generation = generation
     self.configuration = configuration
     (workloads, workloadProblems) = WorkloadTable.compiled(configuration.workloads)
@@ -45,13 +52,25 @@ final class Snapshot: Sendable {
       if !targets.contains(name) { targets.append(name) }
       fixedTargets[index] = targets.firstIndex(of: name).map { UInt32($0) }
     }
-    self.targets = targets
     self.fixedTargets = fixedTargets
     identifiers = IdentifierTable(configuration.identifiers)
+    var random = RandomSource.seededByKernel()
+    let numbers = workloads.names.enumerated().map { ($1, WorkloadNumber(truncatingIfNeeded: $0)) }
+    routes = RouteTable(
+      configuration.routes.map(\.rule), workloads: Dictionary(numbers, uniquingKeysWith: { first, _ in first }),
+      random: &random)
+    firstRouteTarget = UInt32(truncatingIfNeeded: targets.count)
+    self.targets = targets + routes.destinations
+    routeCells = metrics.map { RouteCells(configuration, metrics: $0, shardCount: shardCount) }
   }
 
   deinit { identifiers.destroy() }
 
   /// The place of a logical name among the targets.
   func target(_ name: Path) -> UInt32? { targets.firstIndex(of: name).map { UInt32($0) } }
+}
+
+extension Configuration {
+  /// What its rules are called in metrics and tables.
+  var routeLabels: [String] { routes.enumerated().map { $1.label(number: $0) } }
 }

@@ -26,6 +26,7 @@ final class NodeMetrics: Sendable {
   let listeningSockets: GaugeFamily
   let turns: CounterFamily
   let workloads: WorkloadMetrics
+  let routing: RoutingMetrics
   let streams: CounterFamily
   let streamBytes: CounterFamily
   let captured: CounterFamily
@@ -74,6 +75,7 @@ final class NodeMetrics: Sendable {
       labels: ["listener", "source"])
     turns = registry.counter("fairlead_shard_turns_total", help: "Turns of a shard's event loop.", labels: ["shard"])
     workloads = WorkloadMetrics(registry: registry)
+    routing = RoutingMetrics(registry: registry)
     streams = registry.counter(
       "fairlead_streams_total", help: "TCP connections carried as they are.", labels: ["listener", "service"])
     streamBytes = registry.counter(
@@ -221,6 +223,7 @@ final class ShardStatistics {
   let originalDestinations: GaugeCell
   let sourcesNotKept: CounterCell
   let workloads: WorkloadCells
+  let routing: RoutingCells
   /// What came of the questions whose the other end of a connection is.
   let foundOwners: CounterCell
   let absentOwners: CounterCell
@@ -263,6 +266,7 @@ final class ShardStatistics {
       )
     }
     self.workloads = WorkloadCells(metrics.workloads, shard: shard, names: workloads)
+    routing = RoutingCells(metrics.routing, shard: shard)
     foundOwners = metrics.workloads.lookups.cell(shard: shard, labels: ["found"])
     absentOwners = metrics.workloads.lookups.cell(shard: shard, labels: ["absent"])
     failedOwners = metrics.workloads.lookups.cell(shard: shard, labels: ["failed"])

@@ -198,6 +198,16 @@ final class Administration: NodeAdministration, @unchecked Sendable {
     reply(report)
   }
 
+  func routes(_ reply: @escaping @Sendable ([RouteReport]) -> Void) {
+    let requests = node?.routeRequestCounts() ?? []
+    reply(
+      zip(configuration.routes, requests).enumerated().map { number, pair in
+        RouteReport(
+          name: pair.0.label(number: number), place: pair.0.place, matches: pair.0.matchSummary,
+          does: pair.0.actionSummary, requests: pair.1)
+      })
+  }
+
   func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void) {
     guard let node else {
       reply(ConnectionsReport(total: 0, connections: []))

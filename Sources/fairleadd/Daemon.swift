@@ -7,6 +7,7 @@ import Configuration
 import Discovery
 import EventLoop
 import Glibc
+import Policy
 import Proxy
 import Telemetry
 
@@ -60,6 +61,7 @@ final class Daemon {
   static func build() -> BuildInformation {
     BuildInformation(libraries: [
       ("liburing", RingProbe.liburingVersion), ("libyaml", Configuration.yamlLibraryVersion),
+      ("PCRE2", Pattern.libraryVersion),
       ("c-ares", DNSSource.libraryVersion), ("OpenSSL", "not linked"), ("nghttp2", "not linked"),
     ])
   }

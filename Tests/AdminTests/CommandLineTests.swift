@@ -222,6 +222,26 @@ import class TestSupport.TemporaryDirectory
     #expect(json.contains("\"weight\": 2") && json.contains("\"unanswered\": 4"), "\(json)")
   }
 
+  @Test("routes in their order, with what each matches and does")
+  func routes() throws {
+    let server = try RunningServer()
+    server.node.set {
+      $0.routes = [
+        RouteReport(
+          name: "cart", place: "f.yaml:9:5", matches: "shop.local /cart*", does: "to /svc/cart", requests: 12),
+        RouteReport(name: "#1", place: "f.yaml:12:5", matches: "everything", does: "respond 404"),
+      ]
+    }
+    #expect(
+      Run(server, ["routes"]).output == """
+        ROUTE  REQUESTS  MATCHES            DOES          WRITTEN AT
+        cart         12  shop.local /cart*  to /svc/cart  f.yaml:9:5
+        #1            0  everything         respond 404   f.yaml:12:5
+
+        """)
+    #expect(Run(server, ["-o", "json", "routes"]).output.contains("\"does\": \"respond 404\""))
+  }
+
   @Test("services in figures")
   func services() throws {
     let server = try RunningServer()

@@ -25,6 +25,7 @@ final class FakeNode: NodeAdministration {
     var endpoints: [EndpointReport] = []
     var connections: [ConnectionReport] = []
     var workloads: [WorkloadReport] = []
+    var routes: [RouteReport] = []
     var inFlight = 0
     var delegation: [DelegationEntry] = []
     var names: [String: NameLookup] = [:]
@@ -111,6 +112,10 @@ final class FakeNode: NodeAdministration {
       entries: zip(all.entries, places + override.map { _ in NamesReport.Place(file: "dtab") }).map { ($0, $1) }
     ) { _ in NamesReport.Service(endpoints: 3, liveEndpoints: 2) }
     answer { reply(report) }
+  }
+  func routes(_ reply: @escaping @Sendable ([RouteReport]) -> Void) {
+    let routes = get(\.routes)
+    answer { reply(routes) }
   }
   func connections(limit: Int, _ reply: @escaping @Sendable (ConnectionsReport) -> Void) {
     let all = get(\.connections)

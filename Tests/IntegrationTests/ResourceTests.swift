@@ -19,7 +19,22 @@ struct ResourceTests {
   struct Load: Sendable, CustomTestStringConvertible {
     var testDescription: String
     var request: String
+    var routes = ""
   }
+
+  /// Rules that ask for everything a rule can ask for, and change what they can change.
+  static let rules =
+    """
+    routes:
+      - { match: { hosts: [other.local], path: { prefix: / } }, respond: { status: 404 } }
+      - match: { path: { regex: "/v[0-9]+/.*" }, methods: [GET], headers: [ { name: accept, regex: ".*" } ],
+                 query: [ { name: q, exact: "1" } ], workloads: [other] }
+        split: [ { to: /svc/web, weight: 1 }, { to: "/#/static/web", weight: 1 } ]
+        rewrite: { path: { regex: "^/v([0-9]+)", replacement: "/api/$1" }, host: b.local }
+        headers: { request: { set: { x-a: b }, remove: [user-agent] }, response: { set: { x-b: c } } }
+        mirror: { to: /svc/web, percent: 100 }
+        timeout: 5s
+    """
 
   @Test(
     "after warm-up a keep-alive request allocates nothing",
@@ -30,6 +45,9 @@ struct ResourceTests {
       Load(
         testDescription: "a long head",
         request: "GET / HTTP/1.1\r\nHost: web\r\nCookie: \(String(repeating: "c", count: 4000))\r\n\r\n"),
+      Load(
+        testDescription: "by a rule that changes and mirrors it",
+        request: "GET /v2/x?q=1 HTTP/1.1\r\nHost: web\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n", routes: rules),
     ])
   func allocations(_ load: Load) throws {
     let directory = try TemporaryDirectory()
@@ -39,6 +57,7 @@ struct ResourceTests {
     let upstream = try ScriptedUpstream(ResourceTests.quick)
     var options = FairleadOptions(upstream)
     options.environment = counter.environment
+    options.extra = load.routes
     try withFairlead(options, upstreams: [upstream]) { daemon in
       let clients = try (0..<8).map { _ in try daemon.connect() }
       let exchange = { (count: Int) in

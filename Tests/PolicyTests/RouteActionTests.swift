@@ -164,11 +164,11 @@ struct RouteActionTests {
   private func answer(_ rule: Route, _ text: String, withBody: Bool = true) throws -> String? {
     let routes = table([rule])
     return try withHead(text) { head, bytes, matcher in
-      var extra = "via: 1.1 n\r\n"
-      return extra.withUTF8 { utf8 in
-        let extra = UnsafeRawBufferPointer(utf8)
-        return withBuffer(routes.answerBound(0, head, extra: extra)) { output in
-          routes.writeAnswer(0, head, bytes, matcher, extra: extra, withBody: withBody, into: output)
+      var via = "via: 1.1 n\r\n"
+      return via.withUTF8 { utf8 in
+        let via = UnsafeRawBufferPointer(utf8)
+        return withBuffer(routes.answerBound(0, head, via: via)) { output in
+          routes.writeAnswer(0, head, bytes, matcher, via: via, withBody: withBody, into: output)
             .map { String(decoding: output[..<$0], as: UTF8.self) }
         }
       }

@@ -36,7 +36,7 @@ private let promises: [ErrorPromise] = [
   .init(.tooManyConnections, 2202, 503), .init(.tooManyRequests, 2203, 503), .init(.noDescriptor, 2204, 503),
   .init(.nodeFull, 2205, 503), .init(.tooManyDestinations, 2206, 503), .init(.rateLimited, 2207, 429),
   .init(.connectionRateLimited, 2208, 429), .init(.overloaded, 2209, 503), .init(.loop, 2301, 508),
-  .init(.straightConnection, 2302, 421), .init(.selfLoop, 2303, 508),
+  .init(.straightConnection, 2302, 421), .init(.selfLoop, 2303, 508), .init(.aborted(503), 2401, 503),
 ]
 
 @Suite("ProxyError")

@@ -91,22 +91,24 @@ extension RouteTable {
 
   /// A size that surely suffices for `writeAnswer` with the same arguments, in bytes.
   public func answerBound(
-    _ number: RouteNumber, _ head: borrowing RequestHead, extra: UnsafeRawBufferPointer
+    _ number: RouteNumber, _ head: borrowing RequestHead, via: UnsafeRawBufferPointer
   ) -> Int {
     guard let answer = plan(number).pointee.answer else { return 0 }
     return answer.head.count &+ answer.body.count &+ answer.scheme.count &+ answer.host.count
-      &+ head.authorityRange.count &+ answer.path.bound(head.pathAndQueryRange.count) &+ extra.count &+ 64
+      &+ head.authorityRange.count &+ answer.path.bound(head.pathAndQueryRange.count) &+ via.count &+ 96
   }
 
   /// Writes the answer that the rule gives by itself, whole.
   ///
   /// - Parameters:
-  ///   - extra: whole lines that go in before the empty line: via, and what is said about the connection.
+  ///   - via: a whole `via` line, or nothing.
+  ///   - closes: whether the connection ends after it.
   ///   - withBody: false for the answer to a HEAD request, which has the same head.
   /// - Returns: The number of bytes written; nil when they do not fit, or the rule answers nothing.
   public func writeAnswer(
     _ number: RouteNumber, _ head: borrowing RequestHead, _ bytes: UnsafeRawBufferPointer, _ matcher: PatternMatcher,
-    extra: UnsafeRawBufferPointer, withBody: Bool, into output: UnsafeMutableRawBufferPointer
+    via: UnsafeRawBufferPointer, closes: Bool = false, withBody: Bool,
+    into output: UnsafeMutableRawBufferPointer
   ) -> Int? {
     guard let answer = plan(number).pointee.answer else { return nil }
     var writer = HTTP1Writer(output)
@@ -116,7 +118,8 @@ extension RouteTable {
       answer.writeLocation(head, bytes, matcher, &writer)
       writer.append("\r\n")
     }
-    writer.append(extra)
+    writer.append(via)
+    if closes { writer.append("connection: close\r\n") }
     writer.append("\r\n")
     if withBody { writer.append(answer.body) }
     return writer.count

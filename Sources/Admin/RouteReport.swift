@@ -1,0 +1,32 @@
+// `/routes`: the rules, and how many requests each has had since it came.
+
+import Base
+
+/// One rule.
+public struct RouteReport: JSONReport, Equatable {
+  /// Its name, or its number with a `#`.
+  public var name: String
+  /// Where it is written, `file:line:column`.
+  public var place: String
+  /// What it matches, in one line.
+  public var matches: String
+  /// What it does, in one line.
+  public var does: String
+  public var requests: UInt64
+
+  public init(name: String, place: String, matches: String, does: String, requests: UInt64 = 0) {
+    self.name = name
+    self.place = place
+    self.matches = matches
+    self.does = does
+    self.requests = requests
+  }
+
+  public func writeMembers(to json: inout JSONWriter) {
+    json.member("name", name)
+    json.member("place", place)
+    json.member("matches", matches)
+    json.member("does", does)
+    json.member("requests", requests)
+  }
+}
