@@ -94,7 +94,6 @@ enum CommandCatalog {
       name: "help", summary: "this text, or a command's", operands: "[COMMAND]", operandCount: 0...1,
       options: [.init(name: "--manual", value: nil, help: "all commands, as the list in fairlead(1)")],
       completions: [.commands]),
-    later("routes", "the routing rules"),
     later("top", "the busiest routes, live"),
     later("tap", "watch requests as they pass"),
   ]

@@ -118,7 +118,7 @@ extension Shard {
   /// It is known where a copy goes.
   func mirrorNamed(_ mirror: ExchangePointer, _ resolution: Resolution) {
     mirror.pointee.phase = .dispatching
-    guard case .service(let number) = resolution, give(mirror, number) else {
+    guard case .service(let number) = settled(resolution), give(mirror, number) else {
       endMirror(mirror, .failed)
       return
     }

@@ -67,7 +67,7 @@ import class TestSupport.TemporaryDirectory
   @Test(
     "commands of later versions say so",
     arguments: [
-      "routes", "top", "tap",
+      "top", "tap",
     ])
   func laterCommands(name: String) {
     let run = Run([name, "--whatever", "x"])

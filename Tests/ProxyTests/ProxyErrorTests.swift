@@ -27,7 +27,8 @@ private let promises: [ErrorPromise] = [
   .init(.headerTimeout, 1101, 408), .init(.bodyTimeout, 1102, 408), .init(.clientGone, 1103, 499),
   .init(.methodNotSupported, 1104, 405), .init(.noHost, 2001, 400), .init(.badName, 2002, 400),
   .init(.unknownName, 2003, 404), .init(.delegationFailed, 2004, 502), .init(.nameTimeout, 2005, 504),
-  .init(.discoveryFailed, 2009, 503), .init(.tooManyNames, 2006, 503), .init(.nameRefused, 2007, 503), .init(.badDelegation(column: 0), 2008, 400),
+  .init(.discoveryFailed, 2009, 503), .init(.tooManyNames, 2006, 503), .init(.nameRefused, 2007, 503),
+  .init(.badDelegation(column: 0), 2008, 400),
   .init(.endpointUnreachable, 2101, 502),
   .init(.connectTimeout, 2102, 504), .init(.endpointClosed, 2103, 502), .init(.endpointGarbage, 2104, 502),
   .init(.responseTruncated, 2105, 502), .init(.requestTimeout, 2106, 504),
@@ -36,7 +37,8 @@ private let promises: [ErrorPromise] = [
   .init(.tooManyConnections, 2202, 503), .init(.tooManyRequests, 2203, 503), .init(.noDescriptor, 2204, 503),
   .init(.nodeFull, 2205, 503), .init(.tooManyDestinations, 2206, 503), .init(.rateLimited, 2207, 429),
   .init(.connectionRateLimited, 2208, 429), .init(.overloaded, 2209, 503), .init(.loop, 2301, 508),
-  .init(.straightConnection, 2302, 421), .init(.selfLoop, 2303, 508), .init(.aborted(503), 2401, 503),
+  .init(.straightConnection, 2302, 421), .init(.selfLoop, 2303, 508),
+  .init(.aborted(503), 2401, 503),
 ]
 
 @Suite("ProxyError")

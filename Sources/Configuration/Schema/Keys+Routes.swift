@@ -21,9 +21,13 @@ extension Configuration.Route {
     .init(
       "timeout", .duration(.milliseconds(1) ... .seconds(86400)),
       "as timeouts.request of the service, for these requests (default: the service's)"),
+    .init(
+      "retries", .mapping(retries), "which of these requests are sent again and how often; the budget is the service's"),
     .init("redirect", .mapping(redirect), "the proxy answers itself: somewhere else", example: "{host: new.local}"),
     .init("respond", .mapping(respond), "the proxy answers itself: this"),
   ]
+
+  private static let retries = Configuration.Retries.keys.filter { $0.name != "budget" }
 
   private static let match: [ConfigurationKey] = [
     .init(
@@ -105,7 +109,7 @@ extension Configuration.Route {
 
   private static let abort: [ConfigurationKey] = [
     .init("percent", .number(0...100), "how many requests", default: "100"),
-    .init("status", .integer(200...599), "which one", required: true),
+    .init("status", .integer(400...599), "which one", required: true),
   ]
 
   private static let redirect: [ConfigurationKey] = [
