@@ -42,7 +42,7 @@ public final class FileSource: DiscoverySource {
   /// What is being read, or was last, and whether somebody has written to it since.
   private var reading = (name: "", isWritten: false)
   /// Files that were found empty, and had endpoints before.
-  private var emptied: [String: FileStamp] = [:]
+  private var emptied: [String: (stamp: FileStamp, since: MonotonicInstant)] = [:]
   private var refreshTimer: UInt64?
   private var round: (timer: UInt64, deadline: MonotonicInstant)?
   private var confirmed: MonotonicInstant?
@@ -340,11 +340,16 @@ public final class FileSource: DiscoverySource {
 
   /// A file that is opened for writing anew is empty first, before inotify tells. Whoever wants it empty leaves it so.
   private func isEmptiedJustNow(_ name: String, _ bytes: [UInt8], _ stamp: FileStamp) -> Bool {
-    guard bytes.isEmpty, files[name]?.endpoints.isEmpty == false, emptied[name] != stamp else {
+    guard bytes.isEmpty, files[name]?.endpoints.isEmpty == false else {
       emptied[name] = nil
       return false
     }
-    emptied[name] = stamp
+    let now = MonotonicInstant.now()
+    if let known = emptied[name], known.stamp == stamp {
+      if now.nanoseconds(since: known.since) >= Self.emptyTime { return false }
+    } else {
+      emptied[name] = (stamp, now)
+    }
     dirty[name] = true
     planRefresh(after: Self.emptyTime)
     return true
@@ -403,7 +408,7 @@ public final class FileSource: DiscoverySource {
   /// From the first event to looking: far below the 100 ms in which a change is to be seen.
   private static let gatherTime: UInt64 = 10_000_000
   /// How long a file must stay empty that was not.
-  private static let emptyTime: UInt64 = 40_000_000
+  private static let emptyTime: UInt64 = 60_000_000
   /// Between two rounds of looking at everything.
   private static let roundTime: UInt64 = 5_000_000_000
   /// The same while something is wrong.
