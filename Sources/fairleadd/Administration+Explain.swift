@@ -17,14 +17,15 @@ extension Administration {
         kind: "name", subject: "host: \(query.host)",
         result: names.refusal.map { "\(names.logicalName): \($0)" } ?? "\(names.logicalName)"))
     report.steps += names.steps.map(step)
+    let summaries = names.services.isEmpty ? [] : node.endpointSummaries()
     for service in names.services {
       let count = service.endpoints.count
       report.steps.append(
         ExplainReport.Step(
           kind: "service", subject: service.boundName, result: "\(service.name), \(Daemon.count(count, "endpoint"))"))
-      report.endpoints += service.endpoints.map {
+      report.endpoints += summaries.filter { $0.service == service.name }.map {
         ExplainReport.Endpoint(
-          service: service.name, address: $0.address.description, state: "live", weight: $0.weight)
+          service: service.name, address: $0.endpoint.address.description, state: $0.state, weight: $0.effectiveWeight)
       }
     }
     if let service = names.services.first {
