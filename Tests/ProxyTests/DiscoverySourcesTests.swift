@@ -123,7 +123,8 @@ final class DiscoverySourcesTests {
   @Test("questions wait by name, and are taken once, in their order")
   func waiting() throws {
     func question(_ exchange: UInt32) -> NameQuestion {
-      NameQuestion(subject: .host([]), shard: 0, exchange: exchange, exchangeGeneration: 0)
+      NameQuestion(
+        subject: .host([]), snapshotGeneration: 1, shard: 0, exchange: exchange, exchangeGeneration: 0)
     }
     let (one, two) = (try bound("/#/dns/one"), try bound("/#/dns/two"))
     let waiting = WaitingQuestions()

@@ -112,5 +112,8 @@ struct PeerAddressTests {
   }
 
   @Test("no address at all is none")
-  func none() { #expect(PeerAddress(sockaddr_storage()).socketAddress == nil) }
+  func none() {
+    #expect(PeerAddress().socketAddress == nil)
+    #expect(EndpointSocketAddress(.unix(path: "/nowhere")).peer.socketAddress == nil)
+  }
 }

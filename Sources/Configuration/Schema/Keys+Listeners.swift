@@ -22,8 +22,8 @@ extension Configuration.Listener {
       "to", .text(.name), "the service of every connection that is not captured",
       needs: [("protocol", ["tcp"]), ("capture", ["none"])]),
     .init(
-      "trust", .choice(of: Trust.self), "whether clients may steer their own requests (l5d-dtab and its like)",
-      default: "none"),
+      "trust", .choice(of: Trust.self),
+      "whether clients may steer their own requests (l5d-dtab and its like); clients, where outbound traffic is captured"),
     .init("proxyProtocol", .flag([false]), "for a later version", default: "false"),
   ]
 }
