@@ -1,5 +1,6 @@
 // What would become of a request's host: for people who ask, on the control thread. The tables that answer shards answer here.
 
+import HTTP
 public import Policy
 
 /// What the host of a request leads to.
@@ -34,19 +35,57 @@ public struct NameExplanation: Sendable {
 }
 
 extension Node {
-  /// Explains a host as `NameBinder` resolves it.
-  public func explain(host: [UInt8]) -> NameExplanation {
-    let identifier = HostIdentifier()
-    var (name, refusal, error) = (identifier.prefix, String?.none, ProxyError.unknownName)
-    let identified = host.withUnsafeBytes { bytes in
-      Result { () throws(HostRefusal) in try identifier.identify(bytes) }
+  /// Explains what a request is called, and where that leads.
+  ///
+  /// - Parameter head: a whole HTTP/1 request head.
+  public func explain(head bytes: [UInt8]) -> NameExplanation {
+    let (subject, refusal) = identified(bytes)
+    switch subject {
+    case .name(let name): return explain(name: name)
+    case .nothing(let error): return explain(name: HostIdentifier.defaultPrefix, refusal: refusal, otherwise: error)
     }
-    switch identified {
-    case .success(let found): name = found
-    case .failure(let flaw):
-      refusal = flaw.description
-      error = host.isEmpty ? .noHost : .badName
+  }
+
+  private enum Called {
+    case name(Path)
+    case nothing(ProxyError)
+  }
+
+  /// As `Shard.identify`, with what is wrong in words.
+  private func identified(_ bytes: [UInt8]) -> (Called, refusal: String?) {
+    bytes.withUnsafeBytes { bytes in
+      var head = RequestHead()
+      guard case .complete = HTTP1Parser.parseRequest(bytes, into: &head, limits: HTTP1Limits()) else {
+        return (.nothing(.badName), "this is no request")
+      }
+      return withUnsafeTemporaryAllocation(byteCount: Path.maximumByteCount, alignment: 8) { scratch in
+        switch snapshot.identifiers.identify(head, bytes, scratch: scratch) {
+        case .host: return Self.named(head.authorityRange.slice(of: bytes))
+        case .fixed(let index):
+          guard let target = snapshot.fixedTargets[index] else { return (.nothing(.unknownName), nil) }
+          return (.name(snapshot.targets[Int(target)]), nil)
+        case .none: return (.nothing(.unknownName), "no identifier applies")
+        case .refused: return (.nothing(.badName), "what it is called cannot be a name")
+        case .name(let count, _):
+          let text = String(decoding: scratch[..<min(count, scratch.count)], as: UTF8.self)
+          return (try? Path(parsing: text)).map { (.name($0), nil) } ?? (.nothing(.badName), nil)
+        }
+      }
     }
+  }
+
+  private static func named(_ host: UnsafeRawBufferPointer) -> (Called, refusal: String?) {
+    do throws(HostRefusal) {
+      return (.name(try HostIdentifier().identify(host)), nil)
+    } catch {
+      return (.nothing(host.isEmpty ? .noHost : .badName), error.description)
+    }
+  }
+
+  /// Explains where a logical name leads.
+  public func explain(name: Path) -> NameExplanation { explain(name: name, refusal: nil, otherwise: .unknownName) }
+
+  private func explain(name: Path, refusal: String?, otherwise error: ProxyError) -> NameExplanation {
     let (binding, steps) = explain(name, override: [])
     var services: [NameExplanation.Service] = []
     var failure: ProxyError?

@@ -116,11 +116,14 @@ final class SharedEndpoint: @unchecked Sendable {
   let cells: [EndpointCells]
   /// Whether it is on this host. The control thread's own; the kernel is asked once.
   private(set) lazy var isLocal = endpoint.address.isLocal || address.pointee.isLocal
+  /// Keeps the count of what is out, which this one may be in.
+  private let service: Service
   /// Its slot on each shard, `noSlot` where it has none. Each is its shard's own.
   private let slots: UnsafeMutablePointer<UInt32>
 
-  init(_ endpoint: Endpoint, addedAt: MonotonicInstant, cells: [EndpointCells]) {
+  init(_ endpoint: Endpoint, of service: Service, addedAt: MonotonicInstant, cells: [EndpointCells]) {
     self.endpoint = endpoint
+    self.service = service
     self.addedAt = addedAt
     self.cells = cells
     address = .allocate(capacity: 1)
@@ -132,6 +135,8 @@ final class SharedEndpoint: @unchecked Sendable {
   }
 
   deinit {
+    // It may have gone out once more between its end in the directory and its end on the shards.
+    _ = accrual.pointee.reset(ejections: service.shared.pointee.ejections)
     address.deallocate()
     accrual.deinitialize(count: 1)
     accrual.deallocate()

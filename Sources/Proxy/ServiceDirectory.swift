@@ -145,14 +145,15 @@ final class ServiceDirectory {
       } else {
         let text = endpoint.address.description
         members[endpoint.address] = SharedEndpoint(
-          endpoint, addedAt: addedAt,
+          endpoint, of: entry.service, addedAt: addedAt,
           cells: (0..<shardCount).map { metrics.endpointCells(shard: $0, service: name, endpoint: text) })
         metrics.common.endpointState.cell(shard: metrics.registry.controlShard, labels: [name, text, "live"]).set(1)
       }
     }
     for (address, member) in entry.members where members[address] == nil {
-      // For good: what it still has in flight says nothing about the others any more.
-      _ = member.accrual.pointee.checked(isHealthy: false, ejections: entry.service.shared.pointee.ejections)
+      // If it was out, another may go out now. Shards that have not heard yet choose it still, and nothing must keep them:
+      // it may be the only one they know.
+      _ = member.accrual.pointee.reset(ejections: entry.service.shared.pointee.ejections)
       metrics.forgetEndpoint(service: name, endpoint: address.description)
     }
     entry.members = members

@@ -11,10 +11,82 @@ extension Administration {
   func explain(_ query: ExplainQuery, _ reply: @escaping @Sendable (ExplainReport) -> Void) {
     guard let node else { return reply(ExplainReport(request: query.description, verdict: "starting")) }
     var report = ExplainReport(request: query.description, verdict: "")
-    let names = node.explain(host: Array(query.host.utf8))
+    let rule = explainRules(query, node, &report)
+    if case .respond(let respond)? = rule?.rule.action.answer {
+      (report.status, report.verdict) = (Int(respond.status), "the rule answers \(respond.status)")
+      return reply(report)
+    }
+    if case .redirect(let redirect)? = rule?.rule.action.answer {
+      (report.status, report.verdict) = (Int(redirect.status), "the rule redirects with \(redirect.status)")
+      return reply(report)
+    }
+    let destinations = rule?.rule.action.destinations ?? []
+    if destinations.isEmpty {
+      explain(node.explain(head: query.head), "host: \(query.host)", node, &report)
+    } else {
+      for destination in destinations {
+        explain(node.explain(name: destination.name), "the rule's \(destination.name)", node, &report)
+      }
+    }
+    reply(report)
+  }
+
+  /// The rule that has the request, and why those before it have not; nil for none.
+  private func explainRules(
+    _ query: ExplainQuery, _ node: Node, _ report: inout ExplainReport
+  ) -> Configuration.Route? {
+    guard !configuration.routes.isEmpty else { return nil }
+    let listener =
+      query.listener.map { name in configuration.listeners.first { $0.name == name } }
+      ?? configuration.listeners.first { $0.protocol != .tcp }
+    guard let listener else {
+      report.steps.append(
+        ExplainReport.Step(kind: "listener", subject: query.listener ?? "", result: "there is no such listener"))
+      return nil
+    }
+    guard listener.direction == .outbound else {
+      report.steps.append(
+        ExplainReport.Step(kind: "listener", subject: listener.name, result: "inbound: no rule is asked"))
+      return nil
+    }
+    guard let all = node.explainRoutes(head: query.head, workload: query.workload) else {
+      report.steps.append(
+        ExplainReport.Step(kind: "rule", subject: query.workload ?? "", result: "there is no such workload"))
+      return nil
+    }
+    let found = all.last { $0.mismatch == nil }
+    let passed = all.filter { $0.mismatch != nil }
+    if passed.count > Self.mostPassedRules {
+      report.steps.append(
+        ExplainReport.Step(kind: "rule", subject: "\(passed.count - Self.mostPassedRules) more", result: "do not match")
+      )
+    }
+    for one in passed.suffix(Self.mostPassedRules) {
+      let route = configuration.routes[Int(one.number)]
+      report.steps.append(
+        ExplainReport.Step(
+          kind: "rule", subject: route.label(number: Int(one.number)),
+          result: "does not match: \(one.mismatch?.description ?? "")", place: route.line > 0 ? route.place : nil))
+    }
+    guard let found else { return nil }
+    let route = configuration.routes[Int(found.number)]
     report.steps.append(
       ExplainReport.Step(
-        kind: "name", subject: "host: \(query.host)",
+        kind: "rule", subject: "\(route.label(number: Int(found.number))): \(route.matchSummary)",
+        result: route.actionSummary, place: route.line > 0 ? route.place : nil))
+    return route
+  }
+
+  /// Rules that do not match and are shown.
+  private static let mostPassedRules = 5
+
+  /// One name that the request may go to.
+  private func explain(
+    _ names: NameExplanation, _ subject: String, _ node: Node, _ report: inout ExplainReport
+  ) {
+    report.steps.append(
+      ExplainReport.Step(
+        kind: "name", subject: subject,
         result: names.refusal.map { "\(names.logicalName): \($0)" } ?? "\(names.logicalName)"))
     report.steps += names.steps.map(step)
     let summaries = names.services.isEmpty ? [] : node.endpointSummaries()
@@ -28,14 +100,13 @@ extension Administration {
           service: service.name, address: $0.endpoint.address.description, state: $0.state, weight: $0.effectiveWeight)
       }
     }
-    if let service = names.services.first {
+    if report.policy.isEmpty, let service = names.services.first {
       report.policy = configuration.policySettings(for: service.policyName).map {
         ExplainReport.Setting(name: $0.name, value: $0.value, place: $0.place)
       }
     }
-    report.status = names.failure?.status
-    report.verdict = verdict(names)
-    reply(report)
+    report.status = report.status ?? names.failure?.status
+    report.verdict += (report.verdict.isEmpty ? "" : "; or ") + verdict(names)
   }
 
   private func step(_ step: DelegationStep) -> ExplainReport.Step {

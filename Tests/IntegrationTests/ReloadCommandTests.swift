@@ -245,4 +245,33 @@ struct ExplainCommandTests {
       #expect(upstream.wait(seconds: 0) { $0.allSatisfy(\.requests.isEmpty) })
     }
   }
+
+  @Test("the rule that has a request is named, and so are those before it that have not")
+  func explainsRules() throws {
+    let upstream = try ScriptedUpstream(.answering)
+    var options = FairleadOptions(upstream)
+    options.services["empty"] = []
+    options.extra = """
+      routes:
+        - { name: health, match: { path: { exact: /healthz } }, respond: { status: 204 } }
+        - { name: cart, match: { hosts: [shop], path: { prefix: /cart }, methods: [POST] }, to: /svc/web }
+        - { name: lost, match: { hosts: [lost] }, to: /svc/empty }
+      """
+    try withFairlead(options, upstreams: [upstream]) { process in
+      func run(_ arguments: [String]) throws -> String {
+        let run = try Child.run([FairleadProcess.commandPath, "--socket", process.admin.path, "explain"] + arguments)
+        #expect(run.status == .exited(0) && run.error.isEmpty, "\(run)")
+        return run.output
+      }
+      #expect(try run(["http://any/healthz"]).hasSuffix("the rule answers 204\n"))
+      let cart = try run(["http://shop/cart", "-X", "POST"])
+      #expect(cart.contains("health") && cart.contains("another path") && cart.contains("to /svc/web"), "\(cart)")
+      #expect(cart.hasSuffix("it is sent to the endpoint of /#/static/web\n"), "\(cart)")
+      #expect(
+        try run(["http://shop/cart"]).hasSuffix("the proxy answers 404 itself (FL2003): no service has this name\n"))
+      #expect(
+        try run(["http://lost/"]).hasSuffix("the proxy answers 503 itself (FL2201): the service has no endpoint\n"))
+      #expect(try run(["http://web/"]).hasSuffix("it is sent to the endpoint of /#/static/web\n"))
+    }
+  }
 }

@@ -19,6 +19,7 @@ struct ManualTests {
   func metrics() {
     let registry = Registry(shardCount: 1)
     _ = NodeMetrics(registry: registry)
+    _ = DiscoveryMetrics(registry: registry)
     let registered = registry.allFamilies.map(\.descriptor).map { metric in
       let labels = metric.labelNames.isEmpty ? "" : "{\(metric.labelNames.joined(separator: ","))}"
       return "\(metric.name)\(metric.kind == .counter ? "_total" : "")\(labels) \(metric.help)"

@@ -219,4 +219,29 @@ struct ShardServicesTests {
     shard.services.sweep()
     #expect(shard.services.find(web) == nil)
   }
+
+  @Test(
+    "an endpoint that leaves its service can be chosen until the shard hears of it, and frees its place among those out"
+  )
+  func leavesOpen() throws {
+    let messages = Messages()
+    let directory = ServiceDirectory(
+      metrics: NodeMetrics(registry: Registry(shardCount: 1)), shardCount: 1, listeners: [], logNames: NameTable()
+    ) { messages.all.append($0) }
+    directory.set("/#/file/web", label: "web", policy: ServicePolicy(), endpoints: [try endpoint(1001)])
+    guard case .service(let first)? = messages.all.last, let shared = first.endpoints.first else {
+      Issue.record("no update")
+      return
+    }
+    let ejections = first.service.shared.pointee.ejections.value
+    _ = shared.accrual.pointee.checked(isHealthy: false, ejections: first.service.shared.pointee.ejections)
+    directory.set("/#/file/web", label: "web", policy: ServicePolicy(), endpoints: [try endpoint(1002)])
+    #expect(shared.accrual.pointee.state == .inService(failures: 0))
+    #expect(first.service.shared.pointee.ejections.value == ejections)
+  }
+}
+
+/// What a directory has told.
+private final class Messages {
+  var all: [ShardMessage] = []
 }

@@ -23,7 +23,8 @@ extension Configuration.Listener {
       needs: [("protocol", ["tcp"]), ("capture", ["none"])]),
     .init(
       "trust", .choice(of: Trust.self),
-      "whether clients may steer their own requests (l5d-dtab and its like); clients, where outbound traffic is captured"),
+      "whether clients may steer their own requests (l5d-dtab and its like); clients, where outbound traffic is captured"
+    ),
     .init("proxyProtocol", .flag([false]), "for a later version", default: "false"),
   ]
 }

@@ -407,8 +407,8 @@ public final class FileSource: DiscoverySource {
 
   /// From the first event to looking: far below the 100 ms in which a change is to be seen.
   private static let gatherTime: UInt64 = 10_000_000
-  /// How long a file must stay empty that was not.
-  private static let emptyTime: UInt64 = 60_000_000
+  /// How long a file must stay empty that was not: longer than a busy host holds up a writer that has just begun.
+  private static let emptyTime: UInt64 = 500_000_000
   /// Between two rounds of looking at everything.
   private static let roundTime: UInt64 = 5_000_000_000
   /// The same while something is wrong.

@@ -197,8 +197,7 @@ public struct FailureAccrual: ~Copyable, Sendable {
     return .becameUnhealthy(wasOut: before != 0)
   }
 
-  /// Puts the endpoint back in service whatever it was: nothing judges it any more. An endpoint that leaves its service is
-  /// rather called unhealthy for good, so that what is still in flight at it cannot take it out again.
+  /// Puts the endpoint back in service whatever it was: nothing judges it any more.
   public borrowing func reset(ejections: borrowing EjectionCount) -> Change {
     forget()
     let before = gate.exchange(0, ordering: .acquiringAndReleasing)

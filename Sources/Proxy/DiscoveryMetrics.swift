@@ -5,7 +5,7 @@ import Discovery
 import Telemetry
 
 /// Turns reports into cells. Lives on the control thread.
-final class DiscoveryMetrics {
+public final class DiscoveryMetrics {
   private let services: GaugeFamily
   private let endpoints: GaugeFamily
   private let age: GaugeFamily
@@ -17,7 +17,7 @@ final class DiscoveryMetrics {
   /// What the sources' own counters said last, by their labels.
   private var seen: [[String]: (updates: UInt64, errors: UInt64)] = [:]
 
-  init(registry: Registry) {
+  public init(registry: Registry) {
     let labels = ["prefix", "kind"]
     shard = registry.controlShard
     services = registry.gauge(
@@ -37,7 +37,8 @@ final class DiscoveryMetrics {
       "fairlead_discovery_errors_total", help: "Look-ups and readings that failed.", labels: labels)
   }
 
-  func take(_ reports: [SourceReport], now: MonotonicInstant) {
+  /// Brings the cells up to date.
+  public func take(_ reports: [SourceReport], now: MonotonicInstant) {
     var gone = Set(seen.keys)
     for report in reports {
       let labels = [report.prefix, report.kind]
