@@ -88,7 +88,7 @@ enum CommandCatalog {
     CommandSpecification(
       name: "completion", summary: "completion of this program's commands, for a shell", operands: "bash|zsh|fish",
       operandCount: 1...1, completions: [.words(Shell.allCases.map(\.rawValue))],
-      details: "For this session: eval \"$(fairlead completion bash)\". A package has put it in its place."),
+      details: "For this shell: eval \"$(fairlead completion bash)\". A package has put it in its place."),
     CommandSpecification(name: "version", summary: "this program's version and the daemon's"),
     CommandSpecification(
       name: "help", summary: "this text, or a command's", operands: "[COMMAND]", operandCount: 0...1,
