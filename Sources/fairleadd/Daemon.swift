@@ -61,8 +61,8 @@ final class Daemon {
   static func build() -> BuildInformation {
     BuildInformation(libraries: [
       ("liburing", RingProbe.liburingVersion), ("libyaml", Configuration.yamlLibraryVersion),
-      ("PCRE2", Pattern.libraryVersion),
-      ("c-ares", DNSSource.libraryVersion), ("OpenSSL", "not linked"), ("nghttp2", "not linked"),
+      ("PCRE2", Pattern.engineVersion),
+      ("c-ares", DNSSource.resolverVersion), ("OpenSSL", "not linked"), ("nghttp2", "not linked"),
     ])
   }
 

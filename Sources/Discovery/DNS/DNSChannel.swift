@@ -256,7 +256,7 @@ final class DNSChannel {
 
 extension DNSSource {
   /// The version of c-ares that is loaded.
-  public static var libraryVersion: String { String(cString: ares_version(nil)) }
+  public static var resolverVersion: String { String(cString: ares_version(nil)) }
 }
 
 /// What c-ares is given to call back with. It may outlive the channel.

@@ -57,7 +57,7 @@ public struct Pattern: Hashable, Sendable {
   public static let maximumByteCount = 1024
 
   /// The version of the library that is loaded, such as `10.42`.
-  public static var libraryVersion: String {
+  public static var engineVersion: String {
     var buffer = [UInt8](repeating: 0, count: 64)
     let count = pcre2_config_8(UInt32(PCRE2_CONFIG_VERSION), &buffer)
     guard count > 1, Int(count) <= buffer.count else { return "unknown" }
