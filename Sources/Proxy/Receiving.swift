@@ -70,7 +70,34 @@ extension Shard {
     connection.pointee.activeAt = state.pointee.now
     statistics.countReceived(connection.pointee.role, count, workload: connection.pointee.workload)
     deliver(connection, segments.receiveBuffers.pointer(buffer), count, BufferOwner(receiveBuffer: buffer))
-    if connection.pointee.receive == .off { armReceive(connection) }
+    if connection.pointee.receive == .off {
+      armReceive(connection)
+    } else if count < ReceiveBufferPool.bufferSize, isAmidMessage(connection), hasBroken(connection) {
+      cancelMultishot(connection)
+    }
+  }
+
+  /// Whether more of a message is to come that has begun.
+  private func isAmidMessage(_ connection: ConnectionPointer) -> Bool {
+    guard connection.pointee.isServing, connection.pointee.wire == .http1 else { return false }
+    switch connection.pointee.role {
+    case .upstream: return connection.pointee.exchange != noSlot
+    case .downstream:
+      switch connection.pointee.codec.phase {
+      case .head: return connection.pointee.codec.assembly != 0
+      case .body, .trailers: return true
+      case .complete: return false
+      }
+    }
+  }
+
+  /// Whether the peer has reset the connection. A reset that comes before the kernel has run the receive for the bytes in
+  /// front of it wakes nobody: the two wake-ups are taken for one, and a multishot receive that has read the last byte
+  /// waits for another that never comes. Armed anew, it tells. Asked only where the connection waits for the rest of a
+  /// message: elsewhere the next send finds out.
+  private func hasBroken(_ connection: ConnectionPointer) -> Bool {
+    var entry = pollfd(fd: connection.pointee.descriptor, events: 0, revents: 0)
+    return poll(&entry, 1, 0) == 1
   }
 
   private func receiveEnded(_ connection: ConnectionPointer, _ result: Int32) {

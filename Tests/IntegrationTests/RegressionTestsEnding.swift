@@ -31,6 +31,41 @@ struct EndingRegressionTests {
     }
   }
 
+  // Bug: a reset right behind the first bytes of a head was noticed only when the time for the head was over, as the kernel
+  // had taken two wake-ups for one. Not every one is lost, hence so many.
+  @Test("clients that reset right behind a part of a head are forgotten at once")
+  func resetBehindPart() throws {
+    try withFairlead(.answering, limits: "headerTimeout: 1m") { daemon, _ in
+      let before = daemon.inspector.descriptors.count
+      for _ in 0..<3_000 {
+        let client = try RawClient(daemon.address)
+        try client.send("GET / HT")
+        client.reset()
+      }
+      let closed = eventually(seconds: 5) { daemon.inspector.descriptors.count <= before }
+      #expect(closed, "\(daemon.inspector.descriptors.count) descriptors, \(before) before")
+    }
+  }
+
+  // Bug: the same with a response: who waited for the rest of it waited until the request's time was over.
+  @Test("endpoints that reset right behind a part of a response end it at once")
+  func resetBehindResponsePart() throws {
+    let script = Script { connection in
+      guard try connection.readHead() != nil else { return }
+      try connection.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
+      connection.reset()
+    }
+    try withFairlead(script, policy: ["timeouts": "{ request: 1m, idle: 1m }"]) { daemon, _ in
+      for _ in 0..<1_000 {
+        let client = try RawClient(daemon.address, timeoutSeconds: 5)
+        try client.send("GET / HTTP/1.1\r\nhost: web\r\n\r\n")
+        let (_, ending) = try client.readToEnd()
+        #expect(ending == .reset)
+        client.close()
+      }
+    }
+  }
+
   // Bug: a FIN that came right behind a request that is refused closed the connection before the answer was sent.
   @Test(
     "FIN right behind a bad request does not cost the answer",
