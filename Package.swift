@@ -44,6 +44,7 @@ let package = Package(
   targets: [
     // Floor 0: system libraries, and the C that Swift cannot import.
     .systemLibrary(name: "CLiburing", providers: [.apt(["liburing-dev"])]),
+    .systemLibrary(name: "CNGHTTP2", providers: [.apt(["libnghttp2-dev"])]),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CAres", providers: [.apt(["libc-ares-dev"])]),
     .systemLibrary(name: "CPCRE2", providers: [.apt(["libpcre2-dev"])]),
@@ -55,7 +56,7 @@ let package = Package(
 
     // Floor 2: mechanisms. None knows another.
     module("EventLoop", ["Base", "CFairlead", "CLiburing"]),
-    module("HTTP", ["Base"]),
+    module("HTTP", ["Base", "CNGHTTP2"]),
     module("Telemetry", ["Base", "CBuild"]),
 
     // Floor 3: pure decisions.
