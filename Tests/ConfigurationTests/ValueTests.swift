@@ -99,7 +99,7 @@ struct ValueTests {
       ),
       (
         "{name: a, address: \":0\", protocol: h2}",
-        "1:48: 'listeners[0].protocol' must be 'detect', 'http1' or 'tcp', not 'h2'"
+        "1:48: 'listeners[0].protocol' must be 'detect', 'http1', 'http2' or 'tcp', not 'h2'"
       ),
       (
         "{name: a, address: \":0\", protocol: tcp}",
@@ -107,7 +107,7 @@ struct ValueTests {
       ),
       (
         "{name: a, address: \":0\", protocol: tls}",
-        "1:48: 'tls' is not available in this version of Fairlead; 'listeners[0].protocol' can be 'detect', 'http1' or 'tcp'"
+        "1:48: 'tls' is not available in this version of Fairlead; 'listeners[0].protocol' can be 'detect', 'http1', 'http2' or 'tcp'"
       ),
       (
         "{name: a, address: \":0\", protocol: tcp, to: redis}",
@@ -271,8 +271,8 @@ struct ValueTests {
         "2:44: 'services[0].limits.requests' must be between 1 and 1000000, not 0"
       ),
       (
-        "{name: /svc, protocol: http2}",
-        "2:35: 'http2' is not available in this version of Fairlead; 'services[0].protocol' can be 'http1' or 'same'"
+        "{name: /svc, protocol: http3}",
+        "2:35: 'services[0].protocol' must be 'http1', 'http2' or 'same', not 'http3'; did you mean 'http1'?"
       ),
       ("{name: /svc, hedge: {percentile: 95}}", "2:25: 'hedge' is not available in this version of Fairlead"),
       (

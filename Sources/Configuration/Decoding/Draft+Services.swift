@@ -25,7 +25,7 @@ extension Draft {
     entry.circuitBreaker = circuitBreaker(fields)
     entry.healthCheck = healthCheck(fields)
     entry.rateLimit = fields.optionalRateLimit("rateLimit")
-    entry.protocol = fields.choice("protocol", later: ["http2"])
+    entry.protocol = fields.choice("protocol")
     entry.places.lines = places(in: value.node)
     guard name != nil, let nameRange = fields["name"]?.node.range else { return nil }
     return Service(value: entry, nameRange: nameRange)

@@ -7,6 +7,7 @@ public import Policy
 public struct ServicePolicy: Hashable, Sendable {
   public enum UpstreamProtocol: String, CaseIterable, Hashable, Sendable {
     case http1
+    case http2
     /// As the client speaks it.
     case same
   }

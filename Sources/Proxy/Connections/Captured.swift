@@ -63,7 +63,7 @@ extension Shard {
     case .detect where isKnown:
       connection.pointee.wire = .undetected
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: detectTimeoutNanoseconds))
-    case .detect, .http1:
+    case .detect, .http1, .http2:
       if isKnown { statistics.countCaptured(listener: Int(connection.pointee.origin), isHTTP: true) }
       // Taken on the last lap, who has nothing to ask must not hold up the end.
       let wait = state.pointee.isDraining ? drainGraceNanoseconds : limits.headerTimeoutNanoseconds

@@ -69,7 +69,9 @@ extension Shard {
     segments.releaseAll(&connection.pointee.output)
     releaseAssembly(connection)
     connectionTimers.remove(connection.pointee.index)
+    if connection.pointee.wire == .multiplexed { loseStreams(connection) }
     switch connection.pointee.role {
+    case _ where connection.pointee.flags.contains(.stream): forgetStream(connection)
     case .downstream where connection.pointee.flags.contains(.sink): forgetSink(connection)
     case .downstream: forgetDownstream(connection)
     case .upstream: forgetUpstream(connection)
@@ -102,7 +104,8 @@ extension Shard {
 
   private func free(_ connection: ConnectionPointer) {
     segments.releaseAll(&connection.pointee.inFlight)
-    if connection.pointee.flags.contains(.sink) {
+    if connection.pointee.wire == .multiplexed { freeHTTP2(connection) }
+    if !connection.pointee.flags.isDisjoint(with: [.sink, .stream]) {
       connections.free(connection.pointee.index)
       return
     }

@@ -27,6 +27,10 @@ enum ConnectionRole: UInt8 {
 /// What is spoken on a connection. The exchange reaches both its sides through this, and only this.
 enum ConnectionProtocol: UInt8 {
   case http1
+  /// A stream of a connection that carries HTTP/2.
+  case http2
+  /// HTTP/2 itself: frames of many streams, which are connections of their own.
+  case multiplexed
   /// Bytes both ways, without heads: what an upgraded connection becomes, and what is not HTTP.
   case tunnel
   /// Its first bytes will tell (downstream).
@@ -93,6 +97,8 @@ struct ConnectionFlags: OptionSet {
   static let discarding = ConnectionFlags(rawValue: 1 << 21)
   /// Without a socket: takes the response to a copy of a request, and throws it away.
   static let sink = ConnectionFlags(rawValue: 1 << 22)
+  /// Without a socket: a stream of the connection that `session` names.
+  static let stream = ConnectionFlags(rawValue: 1 << 23)
 }
 
 /// A socket. About 300 bytes, all of an idle connection's memory but 24 bytes of its slab and its timer.
@@ -125,6 +131,12 @@ struct Connection {
   var inFlight = SegmentQueue()
   /// The vectors of the send in flight, where it has several.
   var sendVector: UInt32 = noSlot
+  /// Of a connection that carries HTTP/2: its `HTTP2State`; of a stream: its connection.
+  var session: UInt32 = noSlot
+  /// The number of a stream as its session has it; 0 for none, or none any more.
+  var streamNumber: Int32 = 0
+  /// Bytes received on a stream whose credit has not been given back.
+  var uncredited: UInt32 = 0
   /// Requests served.
   var requestCount: UInt32 = 0
   var codec = HTTP1Codec()

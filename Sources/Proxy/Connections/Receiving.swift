@@ -9,6 +9,10 @@ import Telemetry
 extension Shard {
   /// Arms the receive a connection wants now, if none is armed.
   func armReceive(_ connection: ConnectionPointer) {
+    if connection.pointee.flags.contains(.stream) {
+      credit(connection)
+      return
+    }
     guard connection.pointee.receive == .off,
       connection.pointee.flags.isDisjoint(with: [.closing, .readPaused, .peerFinished, .connecting])
     else { return }
@@ -125,7 +129,7 @@ extension Shard {
   }
 
   /// Received bytes on their way to the codec; the caller hands over one reference.
-  private func deliver(
+  func deliver(
     _ connection: ConnectionPointer, _ bytes: UnsafeMutableRawPointer, _ count: Int, _ owner: BufferOwner
   ) {
     if connection.pointee.flags.contains(.lingering) {
@@ -186,7 +190,10 @@ extension Shard {
       processed(connection)
       if used == 0 { break }
     }
-    if connection.pointee.isServing, mayRead(connection) { resumeReading(connection) }
+    if connection.pointee.isServing, mayRead(connection) {
+      resumeReading(connection)
+      if connection.pointee.flags.contains(.stream) { credit(connection) }
+    }
     if connection.pointee.input.isEmpty, connection.pointee.flags.contains(.peerFinished),
       connection.pointee.isServing
     {
@@ -203,6 +210,8 @@ extension Shard {
     case (.http1, .downstream): processRequestBytes(connection, bytes, count, owner)
     case (.http1, .upstream): processResponseBytes(connection, bytes, count, owner)
     case (.tunnel, _): processTunnelBytes(connection, bytes, count, owner)
+    case (.http2, _): processStreamBytes(connection, bytes, count, owner)
+    case (.multiplexed, _): processFrames(connection, bytes, count, owner)
     case (.undetected, _): detectProtocol(connection, bytes, count, owner)
     }
   }
@@ -221,6 +230,9 @@ extension Shard {
     switch (connection.pointee.wire, connection.pointee.role) {
     case (.http1, .downstream): downstreamFinished(connection)
     case (.http1, .upstream): upstreamFinished(connection)
+    case (.http2, .downstream): downstreamStreamFinished(connection)
+    case (.http2, .upstream): upstreamStreamFinished(connection)
+    case (.multiplexed, _): multiplexedBroke(connection)
     case (.tunnel, _): tunnelFinished(connection)
     // Also without a byte: a client may end its side at once and wait for what the server has to say.
     case (.undetected, _): detectionEnded(connection)
@@ -233,8 +245,9 @@ extension Shard {
     switch (connection.pointee.wire, connection.pointee.role) {
     case (.http1, .downstream): downstreamBroke(connection)
     case (.http1, .upstream): upstreamBroke(connection)
+    case (.multiplexed, _): multiplexedBroke(connection)
     case (.tunnel, _): tunnelBroke(connection)
-    case (.undetected, _): close(connection)
+    case (.http2, _), (.undetected, _): close(connection)
     }
   }
 }

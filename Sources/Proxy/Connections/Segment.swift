@@ -195,6 +195,33 @@ struct SegmentStore {
     return true
   }
 
+  /// Copies the first `count` bytes to the end of the other queue and drops them here. False as for `append`.
+  func copy(_ count: Int, from source: inout SegmentQueue, to target: inout SegmentQueue) -> Bool {
+    var left = min(count, Int(source.byteCount))
+    while left > 0, source.head != 0 {
+      let first = segment(source.head)
+      let length = min(left, Int(first.pointee.count))
+      guard appendCopy(&target, first.pointee.bytes, length) else { return false }
+      consume(&source, length)
+      left -= length
+    }
+    return true
+  }
+
+  /// Queues the first `count` bytes of `source` in `target` as well, without copying them. False when no segment is left.
+  func share(_ source: SegmentQueue, first count: Int, to target: inout SegmentQueue) -> Bool {
+    var (link, left) = (source.head, count)
+    while link != 0, left > 0 {
+      let one = segment(link).pointee
+      let length = min(left, Int(one.count))
+      retain(one.owner)
+      guard append(&target, one.bytes, length, owner: one.owner) else { return false }
+      link = one.next
+      left -= length
+    }
+    return true
+  }
+
   /// Moves the first segment to the end of the other queue.
   func moveFirst(from source: inout SegmentQueue, to target: inout SegmentQueue) {
     let link = source.head

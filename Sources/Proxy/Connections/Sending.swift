@@ -55,6 +55,15 @@ extension Shard {
       discard(connection)
       return
     }
+    if connection.pointee.flags.contains(.stream) {
+      flushStream(connection)
+      return
+    }
+    if connection.pointee.wire == .multiplexed,
+      connection.pointee.flags.isDisjoint(with: [.closing, .connecting, .sending])
+    {
+      pump(connection)
+    }
     guard connection.pointee.flags.isDisjoint(with: [.closing, .connecting, .sending]) else { return }
     if connection.pointee.output.isEmpty {
       if connection.pointee.flags.contains(.finishAfterFlush) { sendEnd(connection) }
@@ -140,7 +149,9 @@ extension Shard {
     if connection.pointee.flags.contains(.lingering) {
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.idleTimeoutNanoseconds))
     }
-    if !connection.pointee.output.isEmpty || connection.pointee.flags.contains(.finishAfterFlush) {
+    if !connection.pointee.output.isEmpty || connection.pointee.flags.contains(.finishAfterFlush)
+      || connection.pointee.wire == .multiplexed
+    {
       markDirty(connection)
     }
     if connection.pointee.unsentByteCount <= unsentByteLimit { outputDrained(connection) }
@@ -150,7 +161,10 @@ extension Shard {
   /// of the kernel's buffer is free again; a peer that reads slowly is at work all the while.
   func isStillTaking(_ connection: ConnectionPointer) -> Bool {
     guard connection.pointee.unsentByteCount > 0, !connection.pointee.flags.contains(.closing) else { return false }
-    let acknowledged = fl_acknowledged_bytes(connection.pointee.descriptor)
+    // Of a stream its connection's socket says nothing: what has gone into frames does.
+    let acknowledged =
+      connection.pointee.flags.contains(.stream)
+      ? connection.pointee.bytesSent : fl_acknowledged_bytes(connection.pointee.descriptor)
     defer { connection.pointee.acknowledgedAtExpiry = acknowledged }
     return acknowledged != connection.pointee.acknowledgedAtExpiry
   }

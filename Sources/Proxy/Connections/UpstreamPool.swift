@@ -68,6 +68,7 @@ extension Shard {
   ) -> Acquisition {
     let source = source(of: exchange)
     let isStream = exchange.pointee.flags.contains(.stream)
+    if exchange.pointee.flags.contains(.http2) { return acquireStream(exchange, service, endpoint, source) }
     if !isStream, let idle = takeIdle(service, endpoint, source) { return .connection(idle) }
     if let opened = openWithinLimit(service, exchange.pointee.service, endpoint, source) { return opened }
     if !isStream, exchange.pointee.pinned == noSlot {
@@ -81,6 +82,11 @@ extension Shard {
     {
       return opened
     }
+    return joinQueue(exchange, service)
+  }
+
+  /// The exchange waits for a connection, or there are too many that do.
+  func joinQueue(_ exchange: ExchangePointer, _ service: UnsafeMutablePointer<ShardService>) -> Acquisition {
     // Where places are shared, there are no more of them than connections: one comes free as soon as others let go of it.
     let limit = sharesPlaces ? Int.max : service.pointee.policy.pendingLimit
     guard service.pointee.shared.pointee.connectionWaiters.tryAdd(limit: limit) else {
@@ -98,7 +104,7 @@ extension Shard {
   }
 
   /// A new connection, or why it cannot be had; nil at the service's limit.
-  private func openWithinLimit(
+  func openWithinLimit(
     _ service: UnsafeMutablePointer<ShardService>, _ serviceIndex: UInt32, _ endpoint: UInt32, _ source: PeerAddress
   ) -> Acquisition? {
     guard service.pointee.shared.pointee.connections.tryAdd(limit: service.pointee.policy.connectionLimit) else {
@@ -242,7 +248,9 @@ extension Shard {
       return
     }
     armReceive(connection)
-    if connection.pointee.exchange == noSlot {
+    if connection.pointee.wire == .multiplexed {
+      markDirty(connection)
+    } else if connection.pointee.exchange == noSlot {
       release(connection)
     } else if exchanges.pointer(connection.pointee.exchange).pointee.flags.contains(.stream) {
       streamConnected(exchanges.pointer(connection.pointee.exchange))
@@ -254,6 +262,10 @@ extension Shard {
   /// A connect that was refused or took too long: nothing was sent, so another attempt is always safe.
   func connectFailed(_ connection: ConnectionPointer, _ error: ProxyError) {
     statistics.connectFailures.add(1)
+    if connection.pointee.wire == .multiplexed {
+      multiplexedConnectFailed(connection, error)
+      return
+    }
     guard connection.pointee.exchange != noSlot else {
       close(connection)
       return
@@ -330,6 +342,7 @@ extension Shard {
     let service = services.service(connection.pointee.origin)
     let pool = service.pointee.endpoints + Int(connection.pointee.endpoint)
     if connection.pointee.flags.contains(.pooled) { leavePool(connection, pool) }
+    if connection.pointee.wire == .multiplexed { leaveMultiplexed(connection, pool) }
     pool.pointee.openCount &-= 1
     pool.pointee.cells.connections.add(-1)
     statistics.upstreamConnections.add(-1)

@@ -16,7 +16,8 @@ extension Shard {
     record.pointee.setMethod(requestHead.pointee.methodRange.slice(of: bytes))
     record.pointee.setHost(requestHead.pointee.authorityRange.slice(of: bytes))
     record.pointee.setPath(requestHead.pointee.pathAndQueryRange.slice(of: bytes))
-    record.pointee.httpVersion = requestHead.pointee.version == .http10 ? 10 : 11
+    record.pointee.httpVersion =
+      downstream.pointee.wire == .http2 ? 20 : requestHead.pointee.version == .http10 ? 10 : 11
     record.pointee.listener = node.logNames.listener(Int(downstream.pointee.origin))
     record.pointee.peer = RecordedAddress(downstream.pointee.peer)
     record.pointee.workload = node.logNames.workload(downstream.pointee.workload)

@@ -65,6 +65,8 @@ struct ExchangeFlags: OptionSet {
   static let expectsUpgrade = ExchangeFlags(rawValue: 1 << 8)
   /// A stream without a head from its start: no request, and no answer of our own but a reset.
   static let stream = ExchangeFlags(rawValue: 1 << 9)
+  /// Its endpoint is spoken to in HTTP/2: bodies are kept and sent without a framing of their own.
+  static let http2 = ExchangeFlags(rawValue: 1 << 10)
 }
 
 struct Exchange {
@@ -111,6 +113,11 @@ struct Exchange {
   var headByteCount: UInt32 = 0
   /// The rule it goes by.
   var route = ExchangeRoute()
+  /// The client's trailer section for an HTTP/2 endpoint: a chunk's address, and how many bytes.
+  var trailers: UInt = 0
+  var trailersByteCount: UInt32 = 0
+  /// The request's head at the start of `request`, or of `replay`.
+  var requestHeadByteCount: UInt32 = 0
   /// The request, serialized, while no connection has it.
   var request = SegmentQueue()
   /// What of the request has been sent in this attempt, kept until the response starts.
@@ -165,9 +172,11 @@ extension Shard {
       fail(exchange, error)
       return
     }
+    if speaksHTTP2(exchange, downstream) { exchange.pointee.flags.insert(.http2) }
     let selector = services.service(exchange.pointee.service).pointee.hash
     exchange.pointee.hashKey = selector.key(of: requestHead.pointee, in: bytes, from: downstream.pointee.peer)
     if writeRequestHead(exchange, bytes) {
+      exchange.pointee.requestHeadByteCount = exchange.pointee.request.byteCount
       startMirror(exchange)
       extendDeadline(exchange)
       takeTurn(exchange)
@@ -263,6 +272,9 @@ extension Shard {
   /// The request is complete.
   func requestEnded(_ exchange: ExchangePointer) {
     exchange.pointee.flags.insert(.requestComplete)
+    if exchange.pointee.flags.contains(.http2), exchange.pointee.upstream != noSlot {
+      endStreamRequest(connections.pointer(exchange.pointee.upstream))
+    }
     if exchange.pointee.route.mirror != noSlot { sendMirror(of: exchange) }
     extendDeadline(exchange)
   }
@@ -392,6 +404,7 @@ extension Shard {
     }
     segments.releaseAll(&exchange.pointee.request)
     segments.releaseAll(&exchange.pointee.replay)
+    releaseTrailers(exchange)
     releaseHead(exchange)
     if exchange.pointee.flags.contains(.admitted) {
       leavePlace(services.service(exchange.pointee.service))

@@ -66,6 +66,8 @@ extension Shard {
     mirror.pointee.phase = .naming
     mirror.pointee.hashKey = exchange.pointee.hashKey
     mirror.pointee.route.flags = [.isMirror]
+    mirror.pointee.flags = exchange.pointee.flags.intersection(.http2)
+    mirror.pointee.requestHeadByteCount = exchange.pointee.requestHeadByteCount
     sink.pointee.exchange = index
     state.pointee.mirrorCount += 1
     return mirror

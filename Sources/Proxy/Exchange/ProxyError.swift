@@ -13,6 +13,10 @@ enum ProxyError: Equatable {
   case bodyTimeout
   case clientGone
   case methodNotSupported
+  /// It has broken rules of HTTP/2.
+  case http2Broken
+  /// It has made work for nothing, again and again.
+  case http2Flood
   case noHost
   case badName
   case unknownName
@@ -55,6 +59,8 @@ enum ProxyError: Equatable {
     case .bodyTimeout: 1102
     case .clientGone: 1103
     case .methodNotSupported: 1104
+    case .http2Broken: 1105
+    case .http2Flood: 1106
     case .noHost: 2001
     case .badName: 2002
     case .unknownName: 2003
@@ -96,6 +102,7 @@ enum ProxyError: Equatable {
     case .refused(let refusal): refusal.status
     case .headerTimeout, .bodyTimeout: 408
     case .clientGone: 499
+    case .http2Broken, .http2Flood: 400
     case .methodNotSupported: 405
     case .noHost, .badName, .badDelegation: 400
     case .unknownName: 404
@@ -120,6 +127,8 @@ enum ProxyError: Equatable {
     case .bodyTimeout: "the request body stopped coming (timeouts.request)"
     case .clientGone: "the client went away"
     case .methodNotSupported: "CONNECT is not served on this listener"
+    case .http2Broken: "the peer broke a rule of HTTP/2 (RFC 9113)"
+    case .http2Flood: "the peer sent too many frames that nobody needs"
     case .noHost: "the request names no host, so no service can be found for it"
     case .badName: "what the request calls its service cannot be a name"
     case .unknownName: "no service has this name"
@@ -162,7 +171,8 @@ enum ProxyError: Equatable {
   /// What to run to find out more.
   var nextCommand: StaticString {
     switch self {
-    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported: "fairlead metrics"
+    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood:
+      "fairlead metrics"
     case .noHost, .badName, .loop: "fairlead config"
     case .unknownName, .delegationFailed, .nameRefused, .badDelegation: "fairlead names NAME"
     case .discoveryFailed: "fairlead status"
@@ -202,7 +212,8 @@ enum ProxyError: Equatable {
   static var all: [ProxyError] { Refusal.allCases.map { .refused($0) } + others + [.aborted(503)] }
 
   private static let others: [ProxyError] = [
-    .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .noHost, .badName, .unknownName,
+    .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood, .noHost, .badName,
+    .unknownName,
     .delegationFailed, .nameTimeout, .tooManyNames, .nameRefused, .badDelegation(column: 0), .discoveryFailed,
     .endpointUnreachable, .connectTimeout,
     .endpointClosed,

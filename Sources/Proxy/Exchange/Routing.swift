@@ -215,6 +215,7 @@ extension Shard {
       return
     }
     commit(downstream, written)
+    if downstream.pointee.wire == .http2 { submitWrittenResponse(downstream) }
     if closes { downstream.pointee.codec.flags.remove(.keepAlive) }
     downstreamStreamEnded(downstream, requestComplete: requestComplete)
   }

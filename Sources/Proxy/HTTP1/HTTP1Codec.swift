@@ -31,6 +31,8 @@ struct CodecFlags: OptionSet {
   static let headRequest = CodecFlags(rawValue: 1 << 2)
   /// Bytes came after the end of a response: the connection cannot be trusted.
   static let sawExtra = CodecFlags(rawValue: 1 << 3)
+  /// The request is a gRPC call.
+  static let grpc = CodecFlags(rawValue: 1 << 4)
 }
 
 struct HTTP1Codec {

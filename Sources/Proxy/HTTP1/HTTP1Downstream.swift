@@ -50,6 +50,7 @@ extension Shard {
 
   private func takeRequestHead(_ connection: ConnectionPointer, _ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
     let received = UnsafeRawBufferPointer(start: bytes, count: count)
+    if connection.pointee.requestCount == 0, let used = takePreface(connection, received) { return used }
     if connection.pointee.codec.assembly == 0 {
       switch HTTP1Parser.parseRequest(received, into: &requestHead.pointee, limits: limits.head) {
       case .complete:
@@ -167,6 +168,11 @@ extension Shard {
 
   /// A final response head, in `responseHead` over `bytes`.
   func sendResponseHead(_ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
+    let edits = exchange.pointee.route.plan?.pointee.responseEdits ?? HeadEdits()
+    if downstream.pointee.wire == .http2, edits.isEmpty {
+      sendStreamResponseHead(downstream, bytes)
+      return
+    }
     let isVersion10 = downstream.pointee.codec.flags.contains(.version10)
     let framing = responseHead.pointee.framing(towards: isVersion10 ? .http10 : .http11)
     downstream.pointee.codec.sends = framing
@@ -175,13 +181,19 @@ extension Shard {
     {
       downstream.pointee.codec.flags.remove(.keepAlive)
     }
-    let edits = exchange.pointee.route.plan?.pointee.responseEdits ?? HeadEdits()
     writeResponseHead(downstream, bytes, framing: framing, isSwitch: false, edits)
+    if downstream.pointee.wire == .http2, !downstream.pointee.flags.contains(.closing) {
+      submitWrittenResponse(downstream)
+    }
   }
 
   /// A 1xx head, in `responseHead` over `bytes`. HTTP/1.0 knows none.
   func sendInterimHead(_ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
     let isSwitch = responseHead.pointee.isSwitch
+    if downstream.pointee.wire == .http2 {
+      sendStreamInterimHead(downstream, bytes)
+      return
+    }
     if downstream.pointee.codec.flags.contains(.version10), !isSwitch { return }
     writeResponseHead(downstream, bytes, framing: .none, isSwitch: isSwitch)
   }
@@ -233,6 +245,10 @@ extension Shard {
 
   /// The response body is over; `trailers` is the endpoint's trailer section, where it sent one.
   func sendResponseEnd(_ downstream: ConnectionPointer, trailers: UnsafeRawBufferPointer?) {
+    if downstream.pointee.wire == .http2 {
+      endStreamResponse(downstream, trailers: trailers)
+      return
+    }
     guard case .chunked = downstream.pointee.codec.sends else { return }
     if appendLastChunk(&downstream.pointee.output, trailers) == nil {
       markDirty(downstream)
@@ -263,6 +279,7 @@ extension Shard {
       return
     }
     commit(downstream, written)
+    if downstream.pointee.wire == .http2 { submitWrittenResponse(downstream) }
     if closes { downstream.pointee.codec.flags.remove(.keepAlive) }
     downstreamStreamEnded(downstream, requestComplete: requestComplete)
   }
@@ -283,6 +300,10 @@ extension Shard {
   /// The exchange is over: the next request, or the end of the connection.
   func downstreamStreamEnded(_ downstream: ConnectionPointer, requestComplete: Bool) {
     if downstream.pointee.flags.contains(.closing) { return }
+    if downstream.pointee.wire == .http2 {
+      streamExchangeEnded(downstream)
+      return
+    }
     guard requestComplete, downstream.pointee.codec.flags.contains(.keepAlive) else {
       closeAfterFlush(downstream)
       return
@@ -311,6 +332,10 @@ extension Shard {
 
   /// Time is over for a head, for an idle connection, or for a client that does not close.
   func downstreamExpired(_ connection: ConnectionPointer) {
+    if connection.pointee.wire == .multiplexed {
+      multiplexedExpired(connection)
+      return
+    }
     if connection.pointee.wire == .undetected {
       detectionEnded(connection)
       return

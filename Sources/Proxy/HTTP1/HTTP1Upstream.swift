@@ -60,7 +60,9 @@ extension Shard {
   func sendRequestBody(
     _ exchange: ExchangePointer, _ bytes: UnsafeMutableRawPointer, _ count: Int, _ owner: BufferOwner
   ) {
-    let framing = connections.pointer(exchange.pointee.downstream).pointee.codec.framing
+    let framing =
+      exchange.pointee.flags.contains(.http2)
+      ? .untilClose : connections.pointer(exchange.pointee.downstream).pointee.codec.framing
     if exchange.pointee.route.mirror != noSlot { mirrorBody(exchange, framing, bytes, count, owner) }
     guard exchange.pointee.upstream != noSlot else {
       if !appendBody(&exchange.pointee.request, framing, bytes, count, owner) { fail(exchange, .noDescriptor) }
@@ -76,6 +78,10 @@ extension Shard {
 
   /// The end of a chunked request body, with the client's trailer section where it sent one.
   func sendRequestEnd(_ exchange: ExchangePointer, trailers: UnsafeRawBufferPointer?) {
+    if exchange.pointee.flags.contains(.http2) {
+      keepTrailers(exchange, trailers)
+      return
+    }
     let refusal: Refusal?
     if exchange.pointee.route.mirror != noSlot { mirrorLastChunk(exchange, trailers) }
     if exchange.pointee.upstream == noSlot {
@@ -90,6 +96,10 @@ extension Shard {
 
   /// The exchange has this connection: its request goes out.
   func startUpstreamStream(_ exchange: ExchangePointer, _ upstream: ConnectionPointer) {
+    if upstream.pointee.wire == .http2 {
+      startStream(exchange, upstream)
+      return
+    }
     upstream.pointee.codec.reset()
     segments.moveAll(from: &exchange.pointee.request, to: &upstream.pointee.output)
     if !upstream.pointee.flags.contains(.connecting) { markDirty(upstream) }

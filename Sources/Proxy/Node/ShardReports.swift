@@ -44,6 +44,7 @@ extension Shard {
   func listConnections(limit: Int) -> ShardConnections {
     var summaries: [ConnectionSummary] = []
     for slot in 0..<connections.highWater where connections.isAllocated(slot) {
+      if connections.pointer(slot).pointee.flags.contains(.stream) { continue }
       if summaries.count >= limit { break }
       summaries.append(summary(connections.pointer(slot)))
     }

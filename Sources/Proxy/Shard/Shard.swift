@@ -26,6 +26,7 @@ final class Shard {
   let exchangeTimers: TimerWheel
   let sendVectors: Slab<SendVector>
   let segments: SegmentStore
+  let http2: ShardHTTP2
   let services: ShardServices
   /// Those of the endpoints of `(original)`, all in one series; nil where nothing is captured.
   let originalCells: EndpointCells?
@@ -90,6 +91,7 @@ final class Shard {
     exchangeTimers = try TimerWheel(capacity: Shard.exchangeCapacity, now: now)
     sendVectors = try Slab(capacity: capacity)
     records = try Slab(capacity: Shard.exchangeCapacity)
+    http2 = try ShardHTTP2(capacity: capacity, limits: limits.head)
     services = try ShardServices(shard: index)
     originalCells =
       snapshot.captures ? metrics.endpointCells(shard: index, service: "(original)", endpoint: "any") : nil
@@ -183,6 +185,7 @@ final class Shard {
         close(connections.pointer(service.pointee.endpoints[Int(slot)].idleHead))
       }
     }
+    for slot in draining { retireMultiplexed(service.pointee.endpoints + Int(slot)) }
     retryPending(service)
     givePlacesLater(service)
   }
@@ -336,6 +339,8 @@ final class Shard {
     case .upstream:
       if connection.pointee.flags.contains(.connecting) {
         connectFailed(connection, .connectTimeout)
+      } else if connection.pointee.wire == .multiplexed {
+        multiplexedExpired(connection)
       } else {
         close(connection)
       }
@@ -414,7 +419,8 @@ final class Shard {
     ring.destroy()
     for slot in 0..<connections.highWater where connections.isAllocated(slot) {
       let connection = connections.pointer(slot)
-      if connection.pointee.flags.contains(.sink) { continue }
+      if connection.pointee.wire == .multiplexed { freeHTTP2(connection) }
+      if !connection.pointee.flags.isDisjoint(with: [.sink, .stream]) { continue }
       if connection.pointee.exchange != noSlot || connection.pointee.unsentByteCount > 0 {
         resetOnClose(connection.pointee.descriptor)
       }
@@ -425,6 +431,7 @@ final class Shard {
     }
     // Handed over, and never taken.
     node.mailbox(of: index).drain { if case .adopt(let descriptor, _) = $0 { Glibc.close(descriptor) } }
+    http2.destroy()
     segments.receiveBuffers.destroy()
     segments.destroy()
     connections.destroy()

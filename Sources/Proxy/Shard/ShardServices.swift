@@ -26,6 +26,7 @@ struct ShardPolicy {
   let mostOutPercent: Int
   /// Of requests to the service.
   let rate: RateLimit?
+  let `protocol`: ServicePolicy.UpstreamProtocol
 
   init(_ policy: ServicePolicy) {
     connectTimeoutNanoseconds = policy.timeouts.connect.wholeNanoseconds
@@ -40,6 +41,7 @@ struct ShardPolicy {
     accrual = policy.circuitBreaker.accrual
     mostOutPercent = 100 - policy.balancer.panic
     rate = policy.rateLimit?.compiled
+    `protocol` = policy.protocol
   }
 }
 
@@ -48,6 +50,8 @@ struct ShardEndpoint {
   /// The idle connection used last; the others follow by `Connection.next`.
   var idleHead: UInt32 = noSlot
   var idleCount: UInt32 = 0
+  /// The first of its connections that carry HTTP/2; the others follow by `Connection.next`.
+  var multiplexedHead: UInt32 = noSlot
   var openCount: UInt32 = 0
   /// The update that named it last.
   var seen: UInt32 = 0

@@ -29,6 +29,7 @@ final class NodeMetrics: Sendable {
   let routing: RoutingMetrics
   let streams: CounterFamily
   let streamBytes: CounterFamily
+  let http2Streams: GaugeFamily
   let captured: CounterFamily
   let originalDestinations: GaugeFamily
   let sourcesNotKept: CounterFamily
@@ -47,6 +48,8 @@ final class NodeMetrics: Sendable {
       labels: ["service", "endpoint"])
     endpointConnections = registry.gauge(
       "fairlead_endpoint_connections", help: "Open connections to an endpoint.", labels: ["service", "endpoint"])
+    http2Streams = registry.gauge(
+      "fairlead_http2_streams", help: "Open streams of connections that carry HTTP/2.", labels: ["direction"])
     healthChecks = registry.counter(
       "fairlead_health_checks_total", help: "Active health checks, by what came of them.",
       labels: ["service", "outcome"])
@@ -211,6 +214,8 @@ final class ShardStatistics {
   let downstreamConnections: GaugeCell
   let shardConnections: GaugeCell
   let upstreamConnections: GaugeCell
+  let downstreamStreams: GaugeCell
+  let upstreamStreams: GaugeCell
   let requests: CounterCell
   let accepted: CounterCell
   let opened: CounterCell
@@ -246,6 +251,8 @@ final class ShardStatistics {
     let common = metrics.common
     downstreamConnections = common.connections.cell(shard: shard, labels: ["downstream"])
     upstreamConnections = common.connections.cell(shard: shard, labels: ["upstream"])
+    downstreamStreams = metrics.http2Streams.cell(shard: shard, labels: ["downstream"])
+    upstreamStreams = metrics.http2Streams.cell(shard: shard, labels: ["upstream"])
     shardConnections = metrics.shardConnections.cell(shard: shard, labels: ["\(shard)"])
     requests = metrics.shardRequests.cell(shard: shard, labels: ["\(shard)"])
     self.listeners = listeners.map { metrics.listenerConnections.cell(shard: shard, labels: [$0]) }

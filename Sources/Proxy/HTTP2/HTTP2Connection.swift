@@ -1,0 +1,192 @@
+// A connection that carries HTTP/2, either side: received bytes into its session, the session's frames out, and its end.
+
+import Base
+import CFairlead
+import EventLoop
+import Glibc
+import HTTP
+
+extension Shard {
+  // MARK: Beginning
+
+  /// A connection speaks HTTP/2 from now on. False when there is no memory, and it has been closed.
+  func beginHTTP2(_ connection: ConnectionPointer) -> Bool {
+    let isServer = connection.pointee.role == .downstream
+    guard let slot = http2.states.allocate() else {
+      close(connection, abort: true)
+      return false
+    }
+    let state = http2.states.pointer(slot)
+    let session = HTTP2Session(
+      isServer: isServer, isServer ? http2.server : http2.client, context: UnsafeMutableRawPointer(state),
+      memory: http2.memory)
+    guard let session else {
+      http2.states.free(slot)
+      close(connection, abort: true)
+      return false
+    }
+    state.initialize(
+      to: HTTP2State(session: session, shard: Unmanaged.passUnretained(self), connection: connection.pointee.index))
+    connection.pointee.wire = .multiplexed
+    connection.pointee.session = slot
+    if isServer {
+      connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.idleTimeoutNanoseconds))
+      if self.state.pointee.isDraining { session.announceEnd() }
+    }
+    markDirty(connection)
+    return true
+  }
+
+  func http2State(_ connection: ConnectionPointer) -> UnsafeMutablePointer<HTTP2State> {
+    http2.states.pointer(connection.pointee.session)
+  }
+
+  // MARK: Bytes
+
+  func processFrames(
+    _ connection: ConnectionPointer, _ bytes: UnsafeMutableRawPointer, _ count: Int, _ owner: BufferOwner
+  ) -> Int {
+    let h2 = http2State(connection)
+    if h2.pointee.hasFailed { return count }
+    h2.pointee.owner = owner
+    let isWell = h2.pointee.session.receive(UnsafeRawBufferPointer(start: bytes, count: count))
+    h2.pointee.owner = nil
+    if connection.pointee.flags.contains(.closing) { return count }
+    if !isWell {
+      // A rule of the connection itself was broken: its streams are lost, and the GOAWAY that says why is sent.
+      h2.pointee.hasFailed = true
+      h2.pointee.isLeaving = true
+      statistics.countError(.http2Broken)
+    }
+    markDirty(connection)
+    return count
+  }
+
+  /// Turns what the session has to send into output. Before every flush of its connection.
+  func pump(_ connection: ConnectionPointer) {
+    let h2 = http2State(connection)
+    while connection.pointee.unsentByteCount < frameBacklogLimit, let frames = h2.pointee.session.nextFrame() {
+      if let start = frames.baseAddress,
+        !segments.appendCopy(&connection.pointee.output, start, frames.count)
+      {
+        close(connection, abort: true)
+        return
+      }
+    }
+    if connection.pointee.flags.contains(.closing) { return }
+    if h2.pointee.hasFailed || h2.pointee.session.isOver {
+      loseStreams(connection)
+      if connection.pointee.flags.isDisjoint(with: [.closing, .finishAfterFlush]) { endHTTP2(connection) }
+    }
+  }
+
+  /// Frames of all streams of a connection that wait for its peer to take them.
+  private var frameBacklogLimit: Int { 128 * 1024 }
+
+  /// Its last frame is queued.
+  private func endHTTP2(_ connection: ConnectionPointer) {
+    if connection.pointee.role == .downstream {
+      closeAfterFlush(connection)
+    } else if connection.pointee.output.isEmpty, connection.pointee.inFlight.isEmpty {
+      close(connection)
+    } else {
+      finishAfterFlush(connection)
+    }
+  }
+
+  /// Takes no more streams, and ends when those that are open have.
+  func retireHTTP2(_ connection: ConnectionPointer) {
+    let h2 = http2State(connection)
+    h2.pointee.isLeaving = true
+    h2.pointee.session.refuseMore()
+    markDirty(connection)
+  }
+
+  // MARK: Ends
+
+  /// The peer has closed its side, or the connection broke: no stream can go on.
+  func multiplexedBroke(_ connection: ConnectionPointer) {
+    loseStreams(connection)
+    close(connection)
+  }
+
+  /// The time without a stream is over.
+  func multiplexedExpired(_ connection: ConnectionPointer) {
+    let h2 = http2State(connection)
+    if connection.pointee.flags.contains(.finishAfterFlush) {
+      close(connection)
+      return
+    }
+    var link = h2.pointee.firstStream
+    while link != noSlot {
+      let stream = connections.pointer(link)
+      link = stream.pointee.next
+      if stream.pointee.exchange != noSlot || isStillTaking(stream) {
+        connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.idleTimeoutNanoseconds))
+        if state.pointee.isDraining, !h2.pointee.isLeaving { retireHTTP2(connection) }
+        return
+      }
+    }
+    h2.pointee.session.terminate(HTTP2Error.none)
+    markDirty(connection)
+  }
+
+  /// Ends every stream of a connection that is lost.
+  func loseStreams(_ connection: ConnectionPointer) {
+    let h2 = http2State(connection)
+    while h2.pointee.firstStream != noSlot {
+      let stream = connections.pointer(h2.pointee.firstStream)
+      // Nothing can be sent on it any more, not even a reset.
+      forgetNumber(stream, h2)
+      if stream.pointee.role == .upstream {
+        upstreamStreamLost(stream, code: HTTP2Error.internal)
+      } else {
+        close(stream)
+      }
+      // Whatever it led to, the stream has left the list.
+      if h2.pointee.firstStream == stream.pointee.index { unlinkStream(stream) }
+    }
+  }
+
+  /// The connection's slot is being freed: so is its session.
+  func freeHTTP2(_ connection: ConnectionPointer) {
+    let h2 = http2State(connection)
+    releaseText(h2)
+    h2.pointee.session.destroy()
+    http2.states.free(connection.pointee.session)
+    connection.pointee.session = noSlot
+  }
+
+  // MARK: Conduct
+
+  /// A frame has come. False ends the connection.
+  func frameArrived(
+    _ h2: UnsafeMutablePointer<HTTP2State>, type: UInt8, flags: UInt8, _ count: Int, _ stream: Int32
+  ) -> Bool {
+    let connection = connections.pointer(h2.pointee.connection)
+    if connection.pointee.flags.contains(.closing) { return false }
+    switch type {
+    case HTTP2Frame.data where count == 0 && flags & HTTP2Frame.endStream == 0: return lose(h2)
+    case HTTP2Frame.headers, HTTP2Frame.data: return true
+    case HTTP2Frame.settings, HTTP2Frame.ping:
+      // Answers to our own cost nothing.
+      return flags & HTTP2Frame.acknowledgement != 0 || lose(h2)
+    case HTTP2Frame.windowUpdate: return stream == 0 || note(h2, stream) != nil || lose(h2)
+    case HTTP2Frame.goAway:
+      h2.pointee.isLeaving = true
+      return true
+    default: return lose(h2)
+    }
+  }
+
+  /// The peer has made work for nothing. False when it has done that too often: the connection is to end.
+  func lose(_ h2: UnsafeMutablePointer<HTTP2State>) -> Bool {
+    if h2.pointee.conduct.lose() { return true }
+    if !h2.pointee.hasFailed {
+      h2.pointee.hasFailed = true
+      statistics.countError(.http2Flood)
+      h2.pointee.session.terminate(HTTP2Error.enhanceYourCalm)
+    }
+    return false
+  }
+}

@@ -1,0 +1,130 @@
+// What a shard has for HTTP/2: the state of its connections, the memory of their sessions, and the tables heads pass through.
+//
+// A connection that carries HTTP/2 is a `Connection` whose wire is `.multiplexed`: it has the socket, and an `HTTP2State` with
+// the session. Each of its streams is a `Connection` of its own, without a socket (`.stream`): what an exchange is paired with,
+// with the same queues, credit and end as any other. So an exchange cannot tell a stream from a connection.
+//
+//     socket ──► Connection .multiplexed ──► HTTP2State ──► session (nghttp2)
+//                     ▲                          │ firstStream
+//                     └── Connection .stream ◄───┴──► Connection .stream … ──► exchange
+
+import Base
+import EventLoop
+import HTTP
+
+/// The part of a connection that only HTTP/2 has. In a slab: it does not move, and its address is its session's context.
+struct HTTP2State {
+  let session: HTTP2Session
+  let shard: Unmanaged<Shard>
+  /// The connection it belongs to.
+  let connection: UInt32
+  /// Its streams, linked by `Connection.next`.
+  var firstStream: UInt32 = noSlot
+  var streamCount: UInt32 = 0
+  /// The head that is being received: at most one at a time (RFC 9113 section 4.3).
+  var text: HTTP2HeadText?
+  var textChunk: UInt = 0
+  /// Whose bytes are being received just now.
+  var owner: BufferOwner?
+  /// What its peer has done that nobody needs (`HTTP2Conduct`).
+  var conduct = HTTP2Conduct()
+  /// Our GOAWAY has been sent, or theirs has come: no more streams.
+  var isLeaving = false
+  /// The session has failed: what is left to send is its GOAWAY.
+  var hasFailed = false
+}
+
+/// Keeps account of a peer that makes work for nothing: resets, pings, settings, empty frames, frames that break a rule. Each
+/// costs a point, and every answered request earns some back; who has lost too many is sent away (ENHANCE_YOUR_CALM). It is
+/// what all floods have in common, so that the next one need not be known by name (CVE-2019-9511 to 9518, CVE-2023-44487,
+/// CVE-2025-8671).
+struct HTTP2Conduct {
+  private(set) var points: Int32 = 0
+
+  /// A point lost. False when that was one too many.
+  mutating func lose(_ count: Int32 = 1) -> Bool {
+    points &+= count
+    return points <= HTTP2Conduct.limit
+  }
+
+  /// A request was served to its end.
+  mutating func earn() { points = max(points - HTTP2Conduct.earned, 0) }
+
+  /// A client that cancels most of what it asks for stays below it; a flood is over in a few milliseconds.
+  static let limit: Int32 = 512
+  private static let earned: Int32 = 4
+}
+
+/// One shard's. Only its thread.
+final class ShardHTTP2 {
+  let states: Slab<HTTP2State>
+  let memory = HTTP2Memory()
+  let server: HTTP2Settings
+  let client: HTTP2Settings
+  /// Heads on their way out.
+  let fields: UnsafeMutablePointer<HTTP2Fields>
+  /// Heads that were written as text and are parsed again to be sent as fields.
+  let requestHead: UnsafeMutablePointer<RequestHead>
+  let responseHead: UnsafeMutablePointer<ResponseHead>
+
+  init(capacity: UInt32, limits: HTTP1Limits) throws {
+    states = try Slab(capacity: capacity)
+    let bytes = UInt32(clamping: limits.headerBytes)
+    guard let server = HTTP2Settings(.ofShards, headerListBytes: bytes),
+      let client = HTTP2Settings(.ofShards, headerListBytes: bytes)
+    else { throw MappingError(byteCount: 0, errnoValue: 12) }
+    self.server = server
+    self.client = client
+    // Lines of our own come on top of what a head may have.
+    let maximum = limits.headers + 16
+    fields = .allocate(capacity: 1)
+    fields.initialize(to: HTTP2Fields(maximumFields: maximum))
+    requestHead = .allocate(capacity: 1)
+    requestHead.initialize(to: RequestHead(maximumFields: maximum))
+    responseHead = .allocate(capacity: 1)
+    responseHead.initialize(to: ResponseHead(maximumFields: maximum))
+  }
+
+  /// After every session is gone.
+  func destroy() {
+    memory.destroy()
+    states.destroy()
+    fields.deinitialize(count: 1)
+    fields.deallocate()
+    requestHead.deinitialize(count: 1)
+    requestHead.deallocate()
+    responseHead.deinitialize(count: 1)
+    responseHead.deallocate()
+  }
+}
+
+extension HTTP2Handlers {
+  /// Each event goes to the shard the session belongs to.
+  static let ofShards = HTTP2Handlers(
+    headBegan: { context, stream in onShard(context) { $0.headBegan($1, stream) } },
+    field: { context, _, name, nameCount, value, valueCount in
+      context.assumingMemoryBound(to: HTTP2State.self).pointee.text?.add(
+        name: UnsafeRawBufferPointer(start: name, count: nameCount),
+        value: UnsafeRawBufferPointer(start: value, count: valueCount))
+    },
+    headEnded: { context, stream, endsStream in onShard(context) { $0.headEnded($1, stream, endsStream: endsStream) } },
+    data: { context, stream, bytes, count in onShard(context) { $0.dataArrived($1, stream, bytes, count) } },
+    ended: { context, stream in onShard(context) { $0.streamEnded($1, stream) } },
+    closed: { context, stream, code in onShard(context) { $0.streamClosed($1, stream, code) } },
+    received: { context, type, flags, count, stream in
+      onShard(context) { $0.frameArrived($1, type: type, flags: flags, count, stream) }
+    },
+    invalid: { context, _ in onShard(context) { $0.lose($1) } },
+    supply: { context, stream, room in onShard(context) { $0.supply($1, stream, room) } },
+    sendData: { context, stream, header, count in onShard(context) { $0.sendData($1, stream, header, count) } },
+    sent: { context, stream in onShard(context) { $0.headSent($1, stream) } })
+}
+
+@inline(__always)
+private func onShard<Result>(
+  _ context: HTTP2Handlers.Context, _ body: (Shard, UnsafeMutablePointer<HTTP2State>) -> Result
+) -> Result {
+  // The slab's slot outlives the session, and the shard all its sessions.
+  let state = context.assumingMemoryBound(to: HTTP2State.self)
+  return state.pointee.shard._withUnsafeGuaranteedRef { body($0, state) }
+}
