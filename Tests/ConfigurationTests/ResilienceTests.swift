@@ -85,12 +85,12 @@ struct ResilienceTests {
     arguments: [
       (
         "retries: {classifier: 5xx}",
-        "2:47: 'services[0].retries.classifier' must be 'never', 'read-5xx', 'idempotent-5xx' or 'all-5xx', not '5xx'"
+        "2:47: 'services[0].retries.classifier' must be 'never', 'read-5xx', 'idempotent-5xx', 'all-5xx', 'grpc-default' or 'grpc-always', not '5xx'"
       ),
       (
-        "retries: {classifier: grpc-default}",
-        "2:47: 'grpc-default' is not available in this version of Fairlead; "
-          + "'services[0].retries.classifier' can be 'never', 'read-5xx', 'idempotent-5xx' or 'all-5xx'"
+        "retries: {classifier: grpc-compliant}",
+        "2:47: 'grpc-compliant' is not available in this version of Fairlead; 'services[0].retries.classifier' can be "
+          + "'never', 'read-5xx', 'idempotent-5xx', 'all-5xx', 'grpc-default' or 'grpc-always'"
       ),
       ("retries: {limit: 11}", "2:42: 'services[0].retries.limit' must be between 0 and 10, not 11"),
       (

@@ -105,6 +105,6 @@ extension Draft {
     return nil
   }
 
-  /// They go by trailers, which HTTP/1 has no status in.
-  private static let grpcClassifiers = ["grpc-default", "grpc-compliant", "grpc-always", "grpc-never"]
+  /// Names that Linkerd has for what `grpc-default` and `never` do here.
+  private static let grpcClassifiers = ["grpc-compliant", "grpc-never"]
 }

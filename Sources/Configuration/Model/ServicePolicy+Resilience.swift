@@ -205,6 +205,8 @@ extension ResponseClassifier {
     case .read5xx: "read-5xx"
     case .idempotent5xx: "idempotent-5xx"
     case .all5xx: "all-5xx"
+    case .grpcDefault: "grpc-default"
+    case .grpcAlways: "grpc-always"
     }
   }
 }

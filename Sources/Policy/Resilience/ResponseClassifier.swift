@@ -13,6 +13,10 @@ public import HTTP
   case idempotent5xx
   /// A 5xx to anything: for services whose every request may be applied twice.
   case all5xx
+  /// A gRPC call that ended with UNAVAILABLE: by gRPC's own rule the one that is safe to send again.
+  case grpcDefault
+  /// A gRPC call that failed by the endpoint's doing: for services whose every call may be applied twice.
+  case grpcAlways
 
   /// Whether a request with this method whose answer has this status may be sent again.
   @inlinable public func isRetryable(_ method: Method, status: UInt16) -> Bool {
@@ -22,6 +26,16 @@ public import HTTP
     case .read5xx: return method.isSafe
     case .idempotent5xx: return method.isIdempotent
     case .all5xx: return method != .connect
+    case .grpcDefault, .grpcAlways: return false
+    }
+  }
+
+  /// Whether a gRPC call that ended with this status may be sent again.
+  public func isRetryable(_ status: GRPCStatus) -> Bool {
+    switch self {
+    case .never, .read5xx, .idempotent5xx: false
+    case .grpcDefault: status == .unavailable
+    case .all5xx, .grpcAlways: status.httpStatus >= 500
     }
   }
 }

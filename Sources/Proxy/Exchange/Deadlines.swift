@@ -9,6 +9,7 @@ extension Shard {
   /// Takes over the deadline of the request in `requestHead`, over `bytes`: of several, the strictest; what is none is passed
   /// over. False when it is over already.
   func takeDeadline(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) -> Bool {
+    if exchange.pointee.flags.contains(.grpc) { takeGRPCTimeout(exchange, bytes) }
     guard listenerPolicies[Int(exchange.pointee.listener)].trustsClients else { return true }
     var found: Deadline?
     var next = requestHead.pointee.fields.firstIndex(of: .l5d)
@@ -24,7 +25,8 @@ extension Shard {
     guard let found else { return true }
     let wallNow = WallClock.nowNanoseconds()
     exchange.pointee.deadlineOfDay = found.wallNanoseconds
-    exchange.pointee.callersDeadline = found.instant(wallNow: wallNow, now: state.pointee.now)
+    exchange.pointee.callersDeadline = min(
+      exchange.pointee.callersDeadline, found.instant(wallNow: wallNow, now: state.pointee.now))
     return found.remainingNanoseconds(wallNow: wallNow) > 0
   }
 

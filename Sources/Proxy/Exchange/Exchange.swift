@@ -67,6 +67,10 @@ struct ExchangeFlags: OptionSet {
   static let stream = ExchangeFlags(rawValue: 1 << 9)
   /// Its endpoint is spoken to in HTTP/2: bodies are kept and sent without a framing of their own.
   static let http2 = ExchangeFlags(rawValue: 1 << 10)
+  /// A gRPC call: how it ended stands in its trailers.
+  static let grpc = ExchangeFlags(rawValue: 1 << 11)
+  /// Whether the attempt failed is told by the end of its response, which has not come.
+  static let unjudged = ExchangeFlags(rawValue: 1 << 12)
 }
 
 struct Exchange {
@@ -93,6 +97,8 @@ struct Exchange {
   var interimCount: UInt8 = 0
   var status: UInt16 = 0
   var errorCode: UInt16 = 0
+  /// How a gRPC call ended, as far as that is known.
+  var grpcStatus: GRPCStatus?
   /// Neighbours in its service's queue for connections.
   var nextPending: UInt32 = noSlot
   var previousPending: UInt32 = noSlot
@@ -143,6 +149,7 @@ extension Shard {
     downstream.pointee.exchange = index
     downstream.pointee.requestCount &+= 1
     if isComplete { exchange.pointee.flags.insert(.requestComplete) }
+    if downstream.pointee.codec.flags.contains(.grpc) { exchange.pointee.flags.insert(.grpc) }
     if requestHead.pointee.wantsUpgrade { exchange.pointee.flags.insert(.expectsUpgrade) }
     if accessLog != nil { openRecord(exchange, downstream, bytes) }
 
@@ -301,7 +308,7 @@ extension Shard {
     exchange.pointee.firstByteAt = state.pointee.now
     exchange.pointee.status = responseHead.pointee.status.code
     let downstream = connections.pointer(exchange.pointee.downstream)
-    observeAttempt(exchange, status: responseHead.pointee.status.code)
+    observeResponse(exchange, upstream, bytes)
     extendDeadline(exchange)
     sendResponseHead(exchange, downstream, bytes)
   }

@@ -20,6 +20,10 @@ extension Shard {
     let isStream = exchange.pointee.flags.contains(.stream)
     let answers = exchange.pointee.phase != .responding && !isStream
     if answers { exchange.pointee.status = error.status }
+    if exchange.pointee.flags.contains(.grpc) {
+      exchange.pointee.grpcStatus = answers ? error.grpcStatus : .unavailable
+    }
+    if !answers { judgeEnd(exchange, failed: error != .clientGone) }
     let requestComplete = exchange.pointee.flags.contains(.requestComplete)
     let service = exchange.pointee.service
     finish(exchange)
@@ -35,6 +39,7 @@ extension Shard {
   func downstreamGone(_ exchange: ExchangePointer) {
     exchange.pointee.errorCode = ProxyError.clientGone.code
     statistics.countError(.clientGone)
+    if exchange.pointee.flags.contains(.grpc) { exchange.pointee.grpcStatus = .cancelled }
     finish(exchange)
   }
 

@@ -2,6 +2,7 @@
 
 import Base
 import HTTP
+import Policy
 
 /// Writes proxy-made responses. Pure.
 enum LocalResponse {
@@ -46,6 +47,27 @@ enum LocalResponse {
       explanation.write(&writer)
       writer.append("\n")
     }
+    return writer.count
+  }
+
+  /// Writes what a gRPC call gets instead: a response that ends with its head, the status in it ("Trailers-Only"). Nil when
+  /// it does not fit.
+  static func writeGRPC(
+    _ error: ProxyError, service: String?, via: UnsafeRawBufferPointer, into buffer: UnsafeMutableRawBufferPointer
+  ) -> Int? {
+    var writer = HTTP1Writer(buffer)
+    let explanation = Explanation(error: error, service: service.map { String($0.prefix(64)) } ?? "")
+    writer.append("HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\ngrpc-status: ")
+    writer.append(decimal: UInt64(error.grpcStatus.code))
+    writer.append("\r\ngrpc-message: ")
+    explanation.write(&writer)
+    writer.append("\r\nl5d-err: ")
+    explanation.write(&writer)
+    writer.append("\r\nfairlead-code: FL")
+    writer.append(decimal: UInt64(error.code))
+    writer.append("\r\n")
+    writer.append(via)
+    writer.append("\r\n")
     return writer.count
   }
 

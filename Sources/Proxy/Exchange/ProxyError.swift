@@ -2,6 +2,7 @@
 // next. `LocalResponse` turns one into a response; counters and the access log go by the same code.
 
 import HTTP
+import Policy
 
 /// Why the proxy answered instead of an endpoint.
 ///
@@ -116,6 +117,15 @@ enum ProxyError: Equatable {
     case .loop, .selfLoop: 508
     case .straightConnection: 421
     case .aborted(let status): status
+    }
+  }
+
+  /// The status of the answer to a gRPC call.
+  var grpcStatus: GRPCStatus {
+    switch self {
+    case .deadlineExceeded, .requestTimeout, .attemptTimeout: .deadlineExceeded
+    case .rateLimited, .connectionRateLimited, .overloaded, .tooManyRequests: .resourceExhausted
+    default: GRPCStatus(httpStatus: status)
     }
   }
 

@@ -204,10 +204,16 @@ extension Shard {
   // MARK: Answers worth another try
 
   /// Whether the answer whose head has just come is thrown away and the request sent again. The codec stands behind the head.
-  func repeatsAnswered(_ exchange: ExchangePointer, _ connection: ConnectionPointer, status: UInt16) -> Bool {
+  ///
+  /// - Parameter grpc: how a gRPC call ended with this head.
+  func repeatsAnswered(
+    _ exchange: ExchangePointer, _ connection: ConnectionPointer, status: UInt16, grpc: GRPCStatus? = nil
+  ) -> Bool {
     let service = services.service(exchange.pointee.service)
     let retries = retries(exchange, service)
-    guard retries.classifier.isRetryable(exchange.pointee.method, status: status),
+    guard
+      grpc.map(retries.classifier.isRetryable)
+        ?? retries.classifier.isRetryable(exchange.pointee.method, status: status),
       // Of an original destination nobody has said what may be done to it twice.
       exchange.pointee.pinned == noSlot, exchange.pointee.phase == .waiting, exchange.pointee.interimCount == 0,
       exchange.pointee.flags.contains(.requestComplete),
@@ -215,7 +221,7 @@ extension Shard {
       connection.pointee.unsentByteCount == 0, !exchange.pointee.replay.isEmpty,
       isAllowed(exchange, limit: retries.limit + 1, isCharged: true)
     else { return false }
-    observeAttempt(exchange, status: status)
+    observeAttempt(exchange, status: grpc?.httpStatus ?? status)
     exchange.pointee.failedEndpoint = exchange.pointee.endpoint
     endLoad(exchange)
     segments.moveAll(from: &exchange.pointee.replay, to: &exchange.pointee.request)

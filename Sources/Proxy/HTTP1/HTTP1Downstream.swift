@@ -269,11 +269,14 @@ extension Shard {
       close(downstream, abort: true)
       return
     }
-    let written = LocalResponse.write(
-      error, service: serviceName(service), closes: closes,
-      withBody: !codec.flags.contains(.headRequest), via: viaLine,
-      retryAfter: takeRetryAfter(error) ?? secondsUntilProbe(error, service),
-      into: UnsafeMutableRawBufferPointer(start: target, count: LocalResponse.sizeLimit))
+    let room = UnsafeMutableRawBufferPointer(start: target, count: LocalResponse.sizeLimit)
+    let written =
+      codec.flags.contains(.grpc)
+      ? LocalResponse.writeGRPC(error, service: serviceName(service), via: viaLine, into: room)
+      : LocalResponse.write(
+        error, service: serviceName(service), closes: closes,
+        withBody: !codec.flags.contains(.headRequest), via: viaLine,
+        retryAfter: takeRetryAfter(error) ?? secondsUntilProbe(error, service), into: room)
     guard let written else {
       close(downstream, abort: true)
       return

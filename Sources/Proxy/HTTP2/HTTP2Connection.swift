@@ -52,7 +52,7 @@ extension Shard {
     let isWell = h2.pointee.session.receive(UnsafeRawBufferPointer(start: bytes, count: count))
     h2.pointee.owner = nil
     if connection.pointee.flags.contains(.closing) { return count }
-    if !isWell {
+    if !isWell, !h2.pointee.hasFailed {
       // A rule of the connection itself was broken: its streams are lost, and the GOAWAY that says why is sent.
       h2.pointee.hasFailed = true
       h2.pointee.isLeaving = true
@@ -75,6 +75,8 @@ extension Shard {
     }
     if connection.pointee.flags.contains(.closing) { return }
     if h2.pointee.hasFailed || h2.pointee.session.isOver {
+      if !h2.pointee.hasFailed, !h2.pointee.isLeaving { statistics.countError(.http2Broken) }
+      h2.pointee.isLeaving = true
       loseStreams(connection)
       if connection.pointee.flags.isDisjoint(with: [.closing, .finishAfterFlush]) { endHTTP2(connection) }
     }
@@ -127,6 +129,7 @@ extension Shard {
         return
       }
     }
+    h2.pointee.isLeaving = true
     h2.pointee.session.terminate(HTTP2Error.none)
     markDirty(connection)
   }

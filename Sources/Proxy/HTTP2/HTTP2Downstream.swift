@@ -18,7 +18,7 @@ extension Shard {
     stream.pointee.codec.flags = .keepAlive
     stream.pointee.codec.phase = endsStream ? .complete : .body
     let count: Int
-    switch text.finish(endsStream: endsStream) {
+    switch finishRequest(&text, endsStream: endsStream) {
     case .complete(let length): count = length
     case .malformed:
       malformed(stream, h2)
@@ -41,7 +41,27 @@ extension Shard {
     if requestHead.pointee.isGRPC(bytes) { stream.pointee.codec.flags.insert(.grpc) }
     stream.pointee.codec.framing = requestHead.pointee.framing
     stream.pointee.requestCount = 1
-    begin(stream, bytes, isComplete: endsStream)
+    // What follows a WebSocket's request is no body of it: it waits for the switch.
+    if text.isWebSocket { stream.pointee.codec.phase = .complete }
+    begin(stream, bytes, isComplete: endsStream || text.isWebSocket)
+  }
+
+  /// Completes a request's text, a WebSocket's with a key of our own: over HTTP/1 that proves that its answer is meant for it.
+  private func finishRequest(_ text: inout HTTP2HeadText, endsStream: Bool) -> HTTP2HeadText.Outcome {
+    withUnsafeTemporaryAllocation(byteCount: 24, alignment: 8) { key in
+      // 16 random bytes in base 64: 22 digits, of which the last stands for two bits, and "==" (RFC 6455 section 4.1).
+      let digits: StaticString = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+      var random = state.pointee.random.next()
+      for position in 0..<22 {
+        if position % 10 == 0 { random = state.pointee.random.next() }
+        let mask: UInt64 = position == 21 ? 0x30 : 0x3F
+        key[position] = digits.utf8Start[Int(random & mask)]
+        random >>= 6
+      }
+      key[22] = UInt8(ascii: "=")
+      key[23] = UInt8(ascii: "=")
+      return text.finish(endsStream: endsStream, webSocketKey: UnsafeRawBufferPointer(key))
+    }
   }
 
   /// The client has ended its side of a stream.

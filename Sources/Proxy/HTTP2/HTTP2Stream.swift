@@ -99,7 +99,7 @@ extension Shard {
     guard stream.pointee.exchange != noSlot else { return count }
     let exchange = exchanges.pointer(stream.pointee.exchange)
     if stream.pointee.role == .downstream {
-      if exchange.pointee.phase == .naming {
+      if exchange.pointee.phase == .naming || stream.pointee.codec.phase == .complete {
         stream.pointee.flags.insert(.inputHeld)
         return 0
       }

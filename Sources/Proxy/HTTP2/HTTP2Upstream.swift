@@ -167,7 +167,8 @@ extension Shard {
     }
     stream.pointee.codec.framing = .untilClose
     stream.pointee.codec.phase = endsStream ? .complete : .body
-    if status >= 500, repeatsAnswered(exchange, stream, status: status) { return }
+    let grpc = exchange.pointee.flags.contains(.grpc) ? grpcStatusOfHead(bytes) : nil
+    if (grpc?.httpStatus ?? status) >= 500, repeatsAnswered(exchange, stream, status: status, grpc: grpc) { return }
     responseBegan(exchange, stream, bytes)
     if endsStream, stream.pointee.flags.isDisjoint(with: .closing) { endInput(stream) }
   }
@@ -180,6 +181,7 @@ extension Shard {
     stream.pointee.codec.phase = .complete
     let downstream = connections.pointer(exchange.pointee.downstream)
     let trailers = assembled(stream)
+    takeGRPCStatus(exchange, trailers: trailers)
     sendResponseEnd(downstream, trailers: trailers.isEmpty ? nil : trailers)
     // Sending may have ended the exchange.
     guard stream.pointee.exchange == exchange.pointee.index, stream.pointee.flags.isDisjoint(with: .closing) else {

@@ -30,6 +30,7 @@ final class NodeMetrics: Sendable {
   let streams: CounterFamily
   let streamBytes: CounterFamily
   let http2Streams: GaugeFamily
+  let grpcResponses: CounterFamily
   let captured: CounterFamily
   let originalDestinations: GaugeFamily
   let sourcesNotKept: CounterFamily
@@ -48,6 +49,8 @@ final class NodeMetrics: Sendable {
       labels: ["service", "endpoint"])
     endpointConnections = registry.gauge(
       "fairlead_endpoint_connections", help: "Open connections to an endpoint.", labels: ["service", "endpoint"])
+    grpcResponses = registry.counter(
+      "fairlead_grpc_responses_total", help: "gRPC calls ended, by their status code.", labels: ["grpc_status"])
     http2Streams = registry.gauge(
       "fairlead_http2_streams", help: "Open streams of connections that carry HTTP/2.", labels: ["direction"])
     healthChecks = registry.counter(
@@ -216,6 +219,8 @@ final class ShardStatistics {
   let upstreamConnections: GaugeCell
   let downstreamStreams: GaugeCell
   let upstreamStreams: GaugeCell
+  /// By gRPC's status code.
+  private let grpcResponses: [CounterCell]
   let requests: CounterCell
   let accepted: CounterCell
   let opened: CounterCell
@@ -252,6 +257,9 @@ final class ShardStatistics {
     downstreamConnections = common.connections.cell(shard: shard, labels: ["downstream"])
     upstreamConnections = common.connections.cell(shard: shard, labels: ["upstream"])
     downstreamStreams = metrics.http2Streams.cell(shard: shard, labels: ["downstream"])
+    grpcResponses = (0..<GRPCStatus.count).map {
+      metrics.grpcResponses.cell(shard: shard, labels: [String($0)])
+    }
     upstreamStreams = metrics.http2Streams.cell(shard: shard, labels: ["upstream"])
     shardConnections = metrics.shardConnections.cell(shard: shard, labels: ["\(shard)"])
     requests = metrics.shardRequests.cell(shard: shard, labels: ["\(shard)"])
@@ -373,9 +381,13 @@ final class ShardStatistics {
     // A stream is no request: it was counted when it began.
     if exchange.pointee.flags.contains(.stream) { return }
     requests.add(1)
-    workloads.countRequest(workload, status: exchange.pointee.status)
     let nanoseconds = now.nanoseconds(since: exchange.pointee.startedAt)
-    let (listener, status) = (Int(exchange.pointee.listener), exchange.pointee.status)
+    let listener = Int(exchange.pointee.listener)
+    // What we answer ourselves has a status of its own.
+    let grpcStatus = exchange.pointee.errorCode == 0 ? exchange.pointee.grpcStatus?.httpStatus : nil
+    let status = grpcStatus ?? exchange.pointee.status
+    if let grpc = exchange.pointee.grpcStatus { grpcResponses[Int(grpc.code)].add(1) }
+    workloads.countRequest(workload, status: status)
     if exchange.pointee.service == noSlot {
       unknownServices.count(listener: listener, status: status, nanoseconds: nanoseconds)
     } else {

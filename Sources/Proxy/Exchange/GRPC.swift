@@ -1,0 +1,68 @@
+// What is particular about a gRPC call: how long its caller waits, and that its response says only at its end how it went. An
+// attempt is judged when that is known; until then only how long the head took is.
+
+import Base
+import HTTP
+import Policy
+
+extension Shard {
+  /// The caller's own timeout. Anybody may say how long they wait: it only ever shortens.
+  func takeGRPCTimeout(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) {
+    guard let index = requestHead.pointee.fields.firstIndex(named: name("grpc-timeout"), in: bytes),
+      let nanoseconds = GRPCTimeout.parse(requestHead.pointee.fields[index].value.slice(of: bytes))
+    else { return }
+    exchange.pointee.callersDeadline = deadline(after: min(nanoseconds, 1 << 62))
+  }
+
+  /// The attempt has got a final response head, in `responseHead` over `bytes`: what it tells about the endpoint.
+  func observeResponse(_ exchange: ExchangePointer, _ upstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
+    let status = responseHead.pointee.status.code
+    guard exchange.pointee.flags.contains(.grpc) else {
+      observeAttempt(exchange, status: status)
+      return
+    }
+    exchange.pointee.grpcStatus = grpcStatusOfHead(bytes)
+    if let known = exchange.pointee.grpcStatus {
+      observeAttempt(exchange, status: known.httpStatus)
+    } else {
+      exchange.pointee.flags.insert(.unjudged)
+    }
+  }
+
+  /// The status in `responseHead`, over `bytes`: that of a call that ends with its head, or what HTTP's own says where it is no
+  /// success. Nil while it is to come.
+  func grpcStatusOfHead(_ bytes: UnsafeRawBufferPointer) -> GRPCStatus? {
+    if let index = responseHead.pointee.fields.firstIndex(named: name("grpc-status"), in: bytes) {
+      return GRPCStatus(parsing: responseHead.pointee.fields[index].value.slice(of: bytes))
+    }
+    let status = responseHead.pointee.status.code
+    return status == 200 ? nil : GRPCStatus(httpStatus: status)
+  }
+
+  /// The response has ended; `trailers` is its trailer section, if it has one.
+  func takeGRPCStatus(_ exchange: ExchangePointer, trailers: UnsafeRawBufferPointer) {
+    guard exchange.pointee.flags.contains(.grpc), exchange.pointee.grpcStatus == nil else { return }
+    var status = GRPCStatus.unknown
+    var consumed = 0
+    if !trailers.isEmpty,
+      case .complete = HTTP1Parser.parseTrailers(
+        trailers, into: &trailerFields.pointee, limits: limits.head, consumed: &consumed),
+      let index = trailerFields.pointee.firstIndex(named: name("grpc-status"), in: trailers)
+    {
+      status = GRPCStatus(parsing: trailerFields.pointee[index].value.slice(of: trailers))
+    }
+    exchange.pointee.grpcStatus = status
+    judgeEnd(exchange, failed: status.httpStatus >= 500)
+  }
+
+  /// The end of a response tells what its head had left open.
+  func judgeEnd(_ exchange: ExchangePointer, failed: Bool) {
+    guard exchange.pointee.flags.contains(.unjudged) else { return }
+    exchange.pointee.flags.remove(.unjudged)
+    observeAttempt(exchange, status: failed ? 503 : 200)
+  }
+
+  private func name(_ text: StaticString) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+  }
+}
