@@ -108,7 +108,6 @@ struct FramingRefusalTests {
     Case("a control byte in the target", "GET /b\u{1}d HTTP/1.1\r\nHost: web\r\n\r\n"),
     Case("NUL in the target", "GET /b\u{0}d HTTP/1.1\r\nHost: web\r\n\r\n"),
     Case("a bare CR in the target", "GET /b\rd HTTP/1.1\r\nHost: web\r\n\r\n"),
-    Case("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400, 505]),
     Case("a TLS greeting", "\u{16}\u{3}\u{1}\u{0}\u{5}\u{1}\u{0}\u{0}\u{1}\u{3}\r\n\r\n"),
     Case("a target of 9 KiB", "GET /\(String(repeating: "a", count: 9 * 1024)) HTTP/1.1\r\nHost: web\r\n\r\n", [414]),
     Case(
