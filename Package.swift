@@ -57,6 +57,7 @@ let package = Package(
     // Floor 2: mechanisms. None knows another.
     module("EventLoop", ["Base", "CFairlead", "CLiburing"]),
     module("HTTP", ["Base", "CNGHTTP2"]),
+    module("TLS", ["Base"]),
     module("Telemetry", ["Base", "CBuild"]),
 
     // Floor 3: pure decisions.
@@ -99,6 +100,7 @@ let package = Package(
     tests("BaseTests", ["Base"]),
     tests("EventLoopTests", ["EventLoop", "Base", "CFairlead"]),
     tests("HTTPTests", ["HTTP", "Base"]),
+    tests("TLSTests", ["TLS"]),
     tests("TelemetryTests", ["Telemetry", "Base"]),
     tests("PolicyTests", ["Policy", "HTTP", "Base"]),
     tests("ConfigurationTests", ["Configuration", "Policy", "Base"]),
@@ -117,6 +119,7 @@ if isFuzzing {
     fuzzTarget("FuzzRequest", ["HTTP"]),
     fuzzTarget("FuzzResponse", ["HTTP"]),
     fuzzTarget("FuzzChunked", ["HTTP"]),
+    fuzzTarget("FuzzClientHello", ["TLS"]),
     fuzzTarget("FuzzConfiguration", ["Configuration"]),
     fuzzTarget("FuzzDelegation", ["Policy", "Base"]),
   ]
