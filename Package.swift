@@ -76,7 +76,7 @@ let package = Package(
     module(
       "Proxy",
       [
-        "Base", "CFairlead", "CLiburing", "EventLoop", "HTTP", "Telemetry", "Policy", "Configuration", "Capture",
+        "Base", "CFairlead", "CLiburing", "EventLoop", "HTTP", "TLS", "Telemetry", "Policy", "Configuration", "Capture",
         "Discovery",
       ]),
 

@@ -33,6 +33,8 @@ struct RouteTests {
         rewrite: { path: { regex: "^/v([0-9]+)", replacement: /api/$1 } }
       - match: { path: { exact: "*" } }
         rewrite: { path: { full: /all } }
+      - match: { sni: [Shop.local, "*.example"], alpn: [h2, http/1.1], workloads: [batch] }
+        to: /svc/web
       - match: {}
     """
 
@@ -41,8 +43,8 @@ struct RouteTests {
   @Test("what is written is there")
   func values() throws {
     let routes = try good(Self.workloads + Self.full).routes
-    #expect(routes.map(\.name) == ["cart", nil, nil, nil, nil, nil, nil])
-    #expect(routes.enumerated().map { $1.label(number: $0) } == ["cart", "#1", "#2", "#3", "#4", "#5", "#6"])
+    #expect(routes.map(\.name) == ["cart", nil, nil, nil, nil, nil, nil, nil])
+    #expect(routes.enumerated().map { $1.label(number: $0) } == ["cart", "#1", "#2", "#3", "#4", "#5", "#6", "#7"])
     #expect(routes[0].place == "fairlead.yaml:6:5" && routes[1].line == 20)
     let cart = routes[0].rule
     #expect(cart.match.hosts.map(\.description) == ["shop.local", "*.shop.local", "[::1]"])
@@ -70,6 +72,9 @@ struct RouteTests {
     #expect(cart.action.abort?.status == 503 && cart.action.timeout == .seconds(2))
     #expect(routes[0].retries.limit == 1 && routes[0].retries.backoff.min == .milliseconds(20))
     #expect(routes[1].retries == Configuration.Retries())
+    let stream = routes[6].rule.match
+    #expect(stream.serverNames.map(\.description) == ["shop.local", "*.example"] && stream.isForStreams)
+    #expect(stream.protocols == ["h2", "http/1.1"] && stream.workloads == ["batch"] && !cart.match.isForStreams)
     #expect(
       routes[1].rule.action.answer
         == .redirect(.init(scheme: "https", host: "new.local", port: 8443, path: .full("/x"), status: 308)))
@@ -79,7 +84,7 @@ struct RouteTests {
         == .respond(
           .init(status: 200, body: "ok\n", contentType: "text/html", headers: [.init(name: "x-b", value: "c")])))
     #expect(routes[4].rule.action.destinations.map(\.weight) == [95, 5])
-    #expect(routes[6].rule == Policy.Route())
+    #expect(routes[7].rule == Policy.Route())
   }
 
   @Test("rules in two short lines, for tables")
@@ -88,13 +93,14 @@ struct RouteTests {
     #expect(
       routes.map(\.matchSummary) == [
         "shop.local,*.shop.local,[::1] /cart* GET,PURGE x-user-group=beta not a=b* c~d.* e not f ?v=1 ?w~[0-9]+ ?x from batch,other",
-        "old.local", "/p*", "/healthz", "~/v[0-9]+/.*", "*", "everything",
+        "old.local", "/p*", "/healthz", "~/v[0-9]+/.*", "*", "sni=shop.local,*.example alpn=h2,http/1.1 from batch",
+        "everything",
       ])
     #expect(
       routes.map(\.actionSummary) == [
         "to /svc/web, rewrite, headers, mirror 0.5% to /svc/api, delay 1% by 200ms, abort 12.25% with 503, timeout 2s, retries",
         "redirect 308", "redirect 302", "respond 200", "split /svc/web 95 : /#/static/api 5, rewrite", "rewrite",
-        "as the host says",
+        "to /svc/web", "as the host says",
       ])
   }
 
@@ -185,6 +191,40 @@ struct RouteTests {
       ("{match: {workloads: [web]}}", "5:31: no workload is named 'web'"),
     ])
   func matches(fragment: String, expected: String) { #expect(problems(fragment) == [expected]) }
+
+  @Test(
+    "a route for TLS connections says where they go and nothing else",
+    arguments: [
+      (
+        "{match: {sni: [a b]}, to: /svc/web}",
+        "5:25: 'a b' is not a server's name: a host has letters, digits and any of -_~+ between its dots"
+      ),
+      (
+        "{match: {sni: ['[::1]']}, to: /svc/web}", "5:25: '[::1]' is not a server's name: clients name no address there"
+      ),
+      (
+        "{match: {sni: []}, to: /svc/web}",
+        "5:24: 'routes[0].match.sni' is empty and would match nothing; leave it out to match all"
+      ),
+      (
+        "{match: {alpn: ['']}, to: /svc/web}",
+        "5:26: '' is not a protocol: it has up to 255 printable characters and no blanks, such as h2 or http/1.1"
+      ),
+      ("{match: {sni: [a]}}", "5:18: 'routes[0]' does not say where such TLS connections go; write to: /svc/shop"),
+      (
+        "{match: {sni: [a], hosts: [b]}, to: /svc/web}",
+        "5:36: 'hosts' is for requests, and 'sni' for TLS connections, which are carried unread; write two routes"
+      ),
+      (
+        "{match: {alpn: [h2], path: {prefix: /}}, to: /svc/web}",
+        "5:37: 'path' is for requests, and 'alpn' for TLS connections, which are carried unread; write two routes"
+      ),
+      (
+        "{match: {sni: [a]}, to: /svc/web, timeout: 1s}",
+        "5:53: 'timeout' needs a request, and TLS connections are carried unread; beside 'sni' and 'alpn' stand to and split"
+      ),
+    ])
+  func streams(fragment: String, expected: String) { #expect(problems(fragment) == [expected]) }
 
   @Test(
     "a wrong action is refused with what it may be",

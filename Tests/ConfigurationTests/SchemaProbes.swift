@@ -61,6 +61,8 @@ struct Probe: CustomTestStringConvertible {
   private static let contexts: [(probe: String, value: String?, mapping: String, members: [(String, String)])] = [
     ("listeners[].protocol", "tcp", "listeners[]", [("to", "/svc/web")]),
     ("identifiers[].kind", "static", "identifiers[]", [("name", "/svc/web")]),
+    ("routes[].match.sni", nil, "routes[]", [("to", "/svc/web")]),
+    ("routes[].match.alpn", nil, "routes[]", [("to", "/svc/web")]),
     ("routes[].rewrite.path.prefix", nil, "routes[]", [("match", "{path: {prefix: /a}}")]),
     ("routes[].rewrite.path.regex", nil, "routes[].rewrite.path", [("replacement", "/x")]),
     ("routes[].rewrite.path.replacement", nil, "routes[].rewrite.path", [("regex", "/(a)")]),

@@ -99,15 +99,15 @@ struct ValueTests {
       ),
       (
         "{name: a, address: \":0\", protocol: h2}",
-        "1:48: 'listeners[0].protocol' must be 'detect', 'http1', 'http2' or 'tcp', not 'h2'"
+        "1:48: 'listeners[0].protocol' must be 'detect', 'http1', 'http2', 'tls' or 'tcp', not 'h2'"
       ),
       (
         "{name: a, address: \":0\", protocol: tcp}",
         "1:13: 'to' is missing in listeners[0]; write to: /svc/redis"
       ),
       (
-        "{name: a, address: \":0\", protocol: tls}",
-        "1:48: 'tls' is not available in this version of Fairlead; 'listeners[0].protocol' can be 'detect', 'http1', 'http2' or 'tcp'"
+        "{name: a, address: \":0\", protocol: ssl}",
+        "1:48: 'listeners[0].protocol' must be 'detect', 'http1', 'http2', 'tls' or 'tcp', not 'ssl'; did you mean 'tls'?"
       ),
       (
         "{name: a, address: \":0\", protocol: tcp, to: redis}",

@@ -29,6 +29,56 @@ struct CapturedTrafficTests {
     }
   }
 
+  @Test("TLS: where a rule says, else to its original destination; and other protocols at the same port")
+  func tls() throws {
+    let network = try TestNetwork()
+    try makeCertificate(in: network.directory, names: ["shop.local"])
+    let files = ["-cert", network.directory.path("cert.pem"), "-key", network.directory.path("key.pem")]
+    for port in ["7443", "7444"] {
+      try network.start(.server, ["openssl", "s_server", "-accept", port, "-www", "-quiet"] + files, name: "s\(port)")
+    }
+    try network.startServer()
+    try network.redirectLocal()
+    let routes = """
+      routes: [{ name: moved, match: { sni: ["*.moved.local"] }, to: /svc/moved }]
+      """
+    let configuration = network.captureConfiguration(routes).replacing(
+      "services: { web:", with: "services: { moved: [\"10.9.0.2:7444\"], web:")
+    try network.withProxy(configuration) { (proxy) throws in
+      func curl(_ name: String, _ port: String) throws -> String {
+        try network.run(
+          .node,
+          [
+            "curl", "-sk", "--max-time", "10", "-o", "/dev/null", "-w", "%{http_code}", "--connect-to",
+            "::10.9.0.2:\(port)", "https://\(name)/",
+          ]
+        ).line
+      }
+      func hellos(_ outcome: String) throws -> Double {
+        try proxy.admin.value("fairlead_client_hellos_total{listener=\"outbound\",outcome=\"\(outcome)\"}") ?? 0
+      }
+      #expect(eventually(seconds: 10) { (try? curl("shop.local", "7443")) == "200" })
+      let before = try hellos("original")
+      #expect(before >= 1)
+      // Nobody listens at this port: the name alone leads to its service.
+      #expect(try curl("x.moved.local", "9") == "200")
+      #expect(try hellos("route") == 1 && hellos("original") == before)
+      #expect(try proxy.admin.value("fairlead_streams_total{listener=\"outbound\",service=\"moved\"}") == 1)
+      #expect(
+        try proxy.admin.value("fairlead_captured_connections_total{listener=\"outbound\",protocol=\"tls\"}")
+          == before + 1)
+      // What begins like TLS and is none goes on, and so does what never comes to its end.
+      let malformed = "\u{16}\u{3}\u{1}\u{1}\u{1}\u{1}\u{7F}\u{7F}\u{7F}rest"
+      #expect(try network.client(.node, "echo", "10.9.0.2", "7777", malformed) == malformed)
+      let started = "\u{16}\u{3}\u{1}\u{1}\u{1}\u{1}"
+      #expect(try network.client(.node, "echo", "10.9.0.2", "7777", started) == started)
+      #expect(try hellos("oversized") == 1 && hellos("truncated") == 1)
+      // The same port takes the others as before.
+      #expect(try network.client(.node, "get", "10.9.0.2", "9", "web") == "200 10.9.0.1 web /")
+      #expect(try network.client(.node, "greeted", "10.9.0.2", "7025") == "220 hello xbye")
+    }
+  }
+
   @Test("detection waits for a whole line, a while, or the client's end", arguments: Family.allCases)
   func detection(_ family: Family) throws {
     let network = try TestNetwork()

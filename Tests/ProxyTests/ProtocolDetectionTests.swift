@@ -20,7 +20,8 @@ struct ProtocolDetectionTests {
   @Test(
     "everything else is carried as it is",
     arguments: [
-      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "CONNECT example.com:443 HTTP/1.1\r\n",
+      "PRI * HTTP/2.0\r\n\r\nXM\r\n\r\n", "PRI * HTTP/2.0\r\nhost: x\r\n\r\n",
+      "CONNECT example.com:443 HTTP/1.1\r\n",
       "GET http://example.com/ HTTP/1.1\r\n",
       "*3\r\n$3\r\nSET\r\n", "SET a b\r\n", "GET key\r\n", "PING\r\n", "EHLO mail\r\n", "SSH-2.0-x\r\n",
       "\r\nGET / HTTP/1.1\r\n",
@@ -29,9 +30,29 @@ struct ProtocolDetectionTests {
     ])
   func opaque(_ text: String) { #expect(detect(text) == .opaque) }
 
-  @Test("TLS, PostgreSQL and random bytes are carried as they are")
+  @Test("the whole preface is HTTP/2, and every beginning of it waits for the rest")
+  func preface() {
+    let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
+    for count in 0..<24 { #expect(detect(Array(preface.prefix(count))) == .undecided, "\(count) bytes") }
+    #expect(detect(preface) == .http2 && detect(preface + [0, 0, 0, 4]) == .http2)
+    for position in 0..<24 {
+      var bytes = preface
+      bytes[position] = 0x01
+      #expect(detect(bytes) == .opaque, "byte \(position)")
+    }
+  }
+
+  @Test("a record that begins a ClientHello is TLS; other records are carried as they are")
+  func tls() {
+    let hello: [UInt8] = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00]
+    for count in 1...5 { #expect(detect(Array(hello.prefix(count))) == .undecided) }
+    #expect(detect(Array(hello.prefix(6))) == .tlsClientHello && detect(hello) == .tlsClientHello)
+    #expect(detect([0x16, 0x02]) == .opaque && detect([0x16, 0x03, 0x03, 0x00, 0x04, 0x02]) == .opaque)
+    #expect(detect([0x17, 0x03, 0x03]) == .opaque && detect([0x80, 0x2E, 0x01, 0x03, 0x01]) == .opaque)
+  }
+
+  @Test("PostgreSQL and random bytes are carried as they are")
   func binary() {
-    #expect(detect([0x16, 0x03, 0x01, 0x02, 0x00]) == .opaque)
     #expect(detect([0, 0, 0, 8, 4, 210, 22, 47]) == .opaque)
     #expect(detect([0x47, 0x45, 0x54, 0x00]) == .opaque)
     #expect(detect([0xFF]) == .opaque)

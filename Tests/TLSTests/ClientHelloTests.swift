@@ -1,6 +1,7 @@
 // What is read out of a ClientHello, however it is cut; and that nothing wrong in it is taken for right.
 
 import TLS
+import TestSupport
 import Testing
 
 /// What came of it, as values that can be compared.

@@ -21,7 +21,7 @@ extension Draft {
     let address = fields.address("address")
     let direction: Configuration.Listener.Direction = fields.choice("direction") ?? .outbound
     let kind: Configuration.Listener.DownstreamProtocol =
-      fields.choice("protocol", later: ["tls"]) ?? .detect
+      fields.choice("protocol") ?? .detect
     let capture: Configuration.Listener.Capture = fields.choice("capture") ?? .none
     let trust = fields.choice("trust") ?? Configuration.Listener.Trust.usual(direction, capture)
     let unresolved: Configuration.Listener.Unresolved = fields.choice("unresolved") ?? .forward

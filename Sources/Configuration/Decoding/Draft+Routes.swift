@@ -22,7 +22,7 @@ extension Draft {
     var match = RouteMatch()
     var workloads: [(text: String, range: SourceRange)] = []
     if let written = fields.fields(
-      "match", known: ["hosts", "path", "methods", "headers", "query", "workloads"])
+      "match", known: ["hosts", "path", "methods", "headers", "query", "workloads", "sni", "alpn"])
     {
       match.hosts = written.list("hosts", most: 100, "a host such as shop.local or *.shop.local", "a host") {
         text throws(TextError) in try HostPattern(parsing: text)
@@ -35,10 +35,13 @@ extension Draft {
         text throws(TextError) in text
       }.map { ($0.value, $0.range) }
       match.workloads = workloads.map(\.text)
-      for key in ["hosts", "methods", "headers", "query", "workloads"] where written[key]?.isEmptyList == true {
+      streamMatch(written, &match)
+      for key in ["hosts", "methods", "headers", "query", "workloads", "sni", "alpn"]
+      where written[key]?.isEmptyList == true {
         written.reportValue(key, "'\(written.path).\(key)' is empty and would match nothing; leave it out to match all")
       }
     }
+    checkStreamRoute(fields, match)
     var actions = RouteActions(fields, match)
     let action = actions.decode()
     let start = value.node.range.start

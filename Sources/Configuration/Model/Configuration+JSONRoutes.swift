@@ -44,6 +44,8 @@ extension RouteMatch {
       }
     }
     json.list("workloads", workloads)
+    json.list("sni", serverNames.map(\.description))
+    json.list("alpn", protocols)
   }
 }
 

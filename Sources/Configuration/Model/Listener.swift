@@ -14,11 +14,13 @@ extension Configuration {
     }
 
     public enum DownstreamProtocol: String, CaseIterable, Hashable, Sendable {
-      /// By the first bytes: HTTP/1, HTTP/2, and where the original destination is known any other TCP protocol as well.
+      /// By the first bytes: HTTP/1, HTTP/2, and where the original destination is known TLS and any other TCP protocol as well.
       case detect
       case http1
       /// With prior knowledge.
       case http2
+      /// TLS, carried as it is to where its ClientHello says.
+      case tls
       /// Bytes both ways, never looked into.
       case tcp
     }

@@ -19,6 +19,8 @@ extension Configuration.Route {
     if !match.methods.isEmpty { words.append(Self.list(match.methods)) }
     words += match.headers.map { ($0.isInverted ? "not " : "") + $0.name + Self.comparison($0.value) }
     words += match.query.map { "?\($0.name)\(Self.comparison($0.value))" }
+    if !match.serverNames.isEmpty { words.append("sni=\(Self.list(match.serverNames.map(\.description)))") }
+    if !match.protocols.isEmpty { words.append("alpn=\(Self.list(match.protocols))") }
     if !match.workloads.isEmpty { words.append("from \(Self.list(match.workloads))") }
     return words.isEmpty ? "everything" : words.joined(separator: " ")
   }

@@ -40,6 +40,13 @@ extension Configuration.Route {
     .init(
       "workloads", .list(.text(.label), most: 100), "a caller of one of these workloads; 'other' for any other's",
       example: "[other]"),
+    .init(
+      "sni", .list(.text(serverName), most: 100),
+      "TLS connections to one of these servers, by the ClientHello; such a route has to or split and nothing else",
+      example: "[shop.local]"),
+    .init(
+      "alpn", .list(.text(protocolName), most: 32), "TLS connections whose client would speak one of these protocols",
+      example: "[h2]"),
   ]
 
   private static let path: [ConfigurationKey] = [
@@ -132,6 +139,10 @@ extension Configuration.Route {
   private static let hostPattern = TextForm(
     "host", pattern: "^(\\[[0-9A-Fa-f:.]+\\]|(\\*\\.)?[A-Za-z0-9_~+.-]+)$", example: "shop.local", wrong: "a b",
     isNumberToo: true)
+  private static let serverName = TextForm(
+    "server's name", pattern: "^(\\*\\.)?[A-Za-z0-9_~+.-]+$", example: "shop.local", wrong: "a b", isNumberToo: true)
+  private static let protocolName = TextForm(
+    "protocol", pattern: "^[!-~]{1,255}$", example: "h2", wrong: "a b", isNumberToo: true)
   private static let hostName = TextForm(
     "host", pattern: "^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9_~+.-]+)$", example: "new.local", wrong: "*.local",
     isNumberToo: true)

@@ -30,8 +30,15 @@ public struct RouteMatch: Hashable, Sendable {
   public var query: [QueryMatch] = []
   /// One of these: names of workloads, and `other` for callers that are none.
   public var workloads: [String] = []
+  /// One of these, as the client of a TLS connection names its server (RFC 6066); none where it names none.
+  public var serverNames: [HostPattern] = []
+  /// One of these is among the protocols that the client would speak (ALPN, RFC 7301).
+  public var protocols: [String] = []
 
   public init() {}
+
+  /// Whether it is for connections that TLS is spoken on and that are carried as they are, and for no request.
+  public var isForStreams: Bool { !serverNames.isEmpty || !protocols.isEmpty }
 
   /// What of the path, up to its query, is compared.
   public enum PathMatch: Hashable, Sendable {

@@ -138,6 +138,8 @@ struct RouteConditions: BitwiseCopyable {
   let headers: UnsafeBufferPointer<HeaderCondition>
   let query: UnsafeBufferPointer<QueryCondition>
   let pathPattern: OpaquePointer?
+  /// Of a TLS connection; empty where any will do.
+  let protocols: UnsafeBufferPointer<UnsafeRawBufferPointer>
 
   init(_ match: RouteMatch, workloadNumber: (String) -> UInt16?, in memory: CompiledMemory) {
     var mask: UInt16 = match.methods.isEmpty ? .max : 0
@@ -155,6 +157,7 @@ struct RouteConditions: BitwiseCopyable {
     workloads = memory.copy(match.workloads.compactMap(workloadNumber))
     headers = memory.copy(match.headers.map { HeaderCondition($0, in: memory) })
     query = memory.copy(match.query.map { QueryCondition($0, in: memory) })
+    protocols = memory.copy(match.protocols.map { memory.copy($0) })
     if case .regex(let pattern) = match.path { pathPattern = pattern.code.pointer } else { pathPattern = nil }
     isPlain =
       mask == .max && !namesWorkloads && headers.isEmpty && query.isEmpty && pathPattern == nil && others.isEmpty

@@ -54,15 +54,17 @@ extension RouteIndex {
     var prefix: [UInt32] = []
   }
 
-  init(_ matches: [RouteMatch], seed: UInt64, in memory: CompiledMemory) {
+  /// - Parameter streams: the rules for TLS connections, by the server's name, or those for requests, by their host.
+  init(_ matches: [RouteMatch], streams: Bool = false, seed: UInt64, in memory: CompiledMemory) {
     var bucketOfHost: [String: Int] = [:]
     var anyPath: [[UInt32]] = [[]]
     var byPath: [[String: Collected]] = [[:]]
     var buckets = [Bucket()]
-    for (number, match) in matches.enumerated() {
+    for (number, match) in matches.enumerated() where match.isForStreams == streams {
       let number = UInt32(truncatingIfNeeded: number)
-      var places: [Int] = match.hosts.isEmpty ? [0] : []
-      for host in match.hosts {
+      let hosts = streams ? match.serverNames : match.hosts
+      var places: [Int] = hosts.isEmpty ? [0] : []
+      for host in hosts {
         let place = bucketOfHost[host.text, default: buckets.count]
         if place == buckets.count {
           bucketOfHost[host.text] = place

@@ -12,6 +12,8 @@ public struct RouteExplanation: Equatable, Sendable {
 
 /// The first thing about a request that a rule does not match.
 public enum RouteMismatch: Equatable, Sendable, CustomStringConvertible {
+  /// The rule is for TLS connections.
+  case notStream
   case host
   case path
   case method
@@ -25,6 +27,7 @@ public enum RouteMismatch: Equatable, Sendable, CustomStringConvertible {
 
   public var description: String {
     switch self {
+    case .notStream: "for TLS connections only"
     case .host: "another host"
     case .path: "another path"
     case .method: "another method"
@@ -57,6 +60,7 @@ extension RouteTable {
   ) -> RouteMismatch? {
     let match = routes[number].match
     let condition = conditions[number]
+    if match.isForStreams { return .notStream }
     let bytes = request.bytes
     let host = Self.normalizedHost(head.hostRange.slice(of: bytes))
     if !match.hosts.isEmpty, !match.hosts.contains(where: { $0.matches(host) }) { return .host }

@@ -28,6 +28,8 @@ public final class RouteTable: @unchecked Sendable {
   public let destinations: [Path]
   private let memory: CompiledMemory
   let index: RouteIndex
+  /// Of the rules for TLS connections; nil where there are none.
+  let streamIndex: RouteIndex?
   let conditions: UnsafeBufferPointer<RouteConditions>
   private let plans: UnsafeBufferPointer<RoutePlan>
   let workloadNumbers: [String: UInt16]
@@ -42,6 +44,9 @@ public final class RouteTable: @unchecked Sendable {
     self.memory = memory
     workloadNumbers = workloads
     index = RouteIndex(routes.map(\.match), seed: random.next(), in: memory)
+    streamIndex =
+      routes.contains { $0.match.isForStreams }
+      ? RouteIndex(routes.map(\.match), streams: true, seed: random.next(), in: memory) : nil
     conditions = memory.copy(
       routes.map { RouteConditions($0.match, workloadNumber: { workloads[$0] }, in: memory) })
     var destinations: [Path] = []

@@ -56,15 +56,20 @@ extension Shard {
   func serve(_ connection: ConnectionPointer) {
     let listener = listenerPolicies[Int(connection.pointee.origin)]
     let isKnown = !connection.pointee.original.isNone
-    if refuseConnection(connection, isStream: listener.kind == .tcp || listener.kind == .detect && isKnown) { return }
+    let isStream = listener.kind == .tcp || listener.kind == .tls || listener.kind == .detect && isKnown
+    if refuseConnection(connection, isStream: isStream) { return }
     switch listener.kind {
     case .tcp: beginStream(connection)
     case .detect where isKnown && serverSpeaksFirst(connection.pointee.original.port): beginStream(connection)
     case .detect where isKnown:
       connection.pointee.wire = .undetected
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: detectTimeoutNanoseconds))
+    case .tls:
+      connection.pointee.wire = .clientHello
+      let wait = state.pointee.isDraining ? drainGraceNanoseconds : detectTimeoutNanoseconds
+      connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: wait))
     case .detect, .http1, .http2:
-      if isKnown { statistics.countCaptured(listener: Int(connection.pointee.origin), isHTTP: true) }
+      if isKnown { statistics.countCaptured(listener: Int(connection.pointee.origin), .http1) }
       // Taken on the last lap, who has nothing to ask must not hold up the end.
       let wait = state.pointee.isDraining ? drainGraceNanoseconds : limits.headerTimeoutNanoseconds
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: wait))
@@ -133,7 +138,10 @@ extension Shard {
       case .http1:
         becomeHTTP1(connection)
         return processRequestBytes(connection, bytes, count, owner)
-      case .opaque:
+      case .tlsClientHello:
+        connection.pointee.wire = .clientHello
+        return takeClientHello(connection, bytes, count)
+      case .http2, .opaque:
         beginStream(connection)
         return 0
       case .undecided: break
@@ -145,15 +153,21 @@ extension Shard {
       appendToAssembly(connection, UnsafeRawBufferPointer(start: bytes, count: count), limit: limits.head.headerBytes)
     else {
       // More than any request line has, and no end of a line: not HTTP/1.
-      detectionEnded(connection)
+      beginStream(connection)
+      connection.pointee.flags.insert(.detected)
       return 0
     }
     guard isDecidable else { return count }
     switch ProtocolDetection.detect(assembled(connection)) {
     case .undecided: return count
-    case .http1: if releaseGathered(connection) { becomeHTTP1(connection) }
-    case .opaque: detectionEnded(connection)
+    case .http1: becomeHTTP1(connection)
+    case .tlsClientHello:
+      connection.pointee.wire = .clientHello
+      lookAtClientHello(connection)
+      return count
+    case .http2, .opaque: beginStream(connection)
     }
+    // What was gathered is taken up when these bytes have been: it comes in front of all that follows.
     connection.pointee.flags.insert(.detected)
     return count
   }
@@ -161,7 +175,7 @@ extension Shard {
   private func becomeHTTP1(_ connection: ConnectionPointer) {
     connection.pointee.wire = .http1
     connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.headerTimeoutNanoseconds))
-    statistics.countCaptured(listener: Int(connection.pointee.origin), isHTTP: true)
+    statistics.countCaptured(listener: Int(connection.pointee.origin), .http1)
   }
 
   /// The time for the first bytes is over, or the client has ended before they told anything: carried as it is.
@@ -171,14 +185,19 @@ extension Shard {
 
   /// The bytes that detection had gathered are input again, in front of all that follows. False when that cannot be and the
   /// connection has been closed.
-  private func releaseGathered(_ connection: ConnectionPointer) -> Bool {
+  func releaseGathered(_ connection: ConnectionPointer) -> Bool {
     guard let chunk = Chunk(address: connection.pointee.codec.assembly) else { return true }
     let count = Int(connection.pointee.codec.assembledCount)
     connection.pointee.codec.assembly = 0
     connection.pointee.codec.assembledCount = 0
-    if segments.append(&connection.pointee.input, chunk.bytes, count, owner: BufferOwner(chunk: chunk)) { return true }
-    close(connection, abort: true)
-    return false
+    var gathered = SegmentQueue()
+    guard segments.append(&gathered, chunk.bytes, count, owner: BufferOwner(chunk: chunk)) else {
+      close(connection, abort: true)
+      return false
+    }
+    segments.moveAll(from: &connection.pointee.input, to: &gathered)
+    connection.pointee.input = gathered
+    return true
   }
 
   var detectTimeoutNanoseconds: UInt64 { snapshot.configuration.capture.detectTimeout.wholeNanoseconds }

@@ -35,6 +35,8 @@ enum ConnectionProtocol: UInt8 {
   case tunnel
   /// Its first bytes will tell (downstream).
   case undetected
+  /// TLS: its ClientHello will tell where it goes (downstream).
+  case clientHello
 }
 
 /// The receive operation of a connection.

@@ -213,6 +213,7 @@ extension Shard {
     case (.http2, _): processStreamBytes(connection, bytes, count, owner)
     case (.multiplexed, _): processFrames(connection, bytes, count, owner)
     case (.undetected, _): detectProtocol(connection, bytes, count, owner)
+    case (.clientHello, _): takeClientHello(connection, bytes, count)
     }
   }
 
@@ -221,7 +222,7 @@ extension Shard {
     if connection.pointee.role == .upstream, connection.pointee.wire == .http1 { responseProcessed(connection) }
     if connection.pointee.flags.contains(.detected) {
       connection.pointee.flags.remove(.detected)
-      resumeInput(connection)
+      if releaseGathered(connection) { resumeInput(connection) }
     }
   }
 
@@ -236,6 +237,7 @@ extension Shard {
     case (.tunnel, _): tunnelFinished(connection)
     // Also without a byte: a client may end its side at once and wait for what the server has to say.
     case (.undetected, _): detectionEnded(connection)
+    case (.clientHello, _): clientHelloEnded(connection)
     }
   }
 
@@ -247,7 +249,7 @@ extension Shard {
     case (.http1, .upstream): upstreamBroke(connection)
     case (.multiplexed, _): multiplexedBroke(connection)
     case (.tunnel, _): tunnelBroke(connection)
-    case (.http2, _), (.undetected, _): close(connection)
+    case (.http2, _), (.undetected, _), (.clientHello, _): close(connection)
     }
   }
 }

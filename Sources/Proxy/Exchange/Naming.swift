@@ -64,17 +64,22 @@ extension Shard {
 
   /// What this shard knows of a name; nil when it has to be asked for.
   private func known(_ key: NameKey, _ bytes: UnsafeRawBufferPointer) -> Resolution? {
-    let answer: NameCache.Answer
     switch key {
     case .target(let target): return resolve(target: target)
     case .nothing(let error): return .failed(error)
-    case .host:
-      let host = requestHead.pointee.authorityRange.slice(of: bytes)
-      answer = names.lookup(host, generation: state.pointee.namesGeneration)
+    case .host: return known(host: requestHead.pointee.authorityRange.slice(of: bytes))
     case .logical(let count):
       guard let cache = state.pointee.logicalNames else { return nil }
-      answer = cache.lookup(cacheKey(count), generation: state.pointee.namesGeneration)
+      return known(cache.lookup(cacheKey(count), generation: state.pointee.namesGeneration))
     }
+  }
+
+  /// What this shard knows of a host; nil when it has to be asked for.
+  func known(host: UnsafeRawBufferPointer) -> Resolution? {
+    known(names.lookup(host, generation: state.pointee.namesGeneration))
+  }
+
+  private func known(_ answer: NameCache.Answer) -> Resolution? {
     switch answer {
     case .service(let number): return .service(number)
     case .tree(let number): return .tree(number)
@@ -149,10 +154,7 @@ extension Shard {
       return
     }
     if exchange.pointee.flags.contains(.stream) {
-      let target = listenerPolicies[Int(exchange.pointee.listener)].target
-      if answer.holds, answer.snapshotGeneration == snapshot.generation {
-        keep(answer.resolution, .target(target), bytes: nil)
-      }
+      keepAnswer(toStream: exchange, answer)
       streamNamed(exchange, downstream, answer.resolution)
       return
     }
@@ -175,6 +177,24 @@ extension Shard {
     keptHeadTaken(chunk, index, generation: generation)
   }
 
+  /// A stream's name: that of its rule, of its server, or of its listener.
+  private func keepAnswer(toStream exchange: ExchangePointer, _ answer: NameAnswer) {
+    if let name = takeKeptHead(exchange) {
+      let bytes = UnsafeRawBufferPointer(start: name.bytes, count: Int(exchange.pointee.headByteCount))
+      if answer.holds, let kept = kept(answer.resolution) {
+        names.insert(bytes, generation: state.pointee.namesGeneration, answer: kept)
+      }
+      segments.chunks.release(name)
+    } else if !answer.holds {
+      return
+    } else if exchange.pointee.route.flags.contains(.named) {
+      keepTargetOfRoute(exchange, answer)
+    } else if answer.snapshotGeneration == snapshot.generation {
+      let target = listenerPolicies[Int(exchange.pointee.listener)].target
+      keep(answer.resolution, .target(target), bytes: nil)
+    }
+  }
+
   /// The head that was kept, which is the caller's from now on, for `keptHeadTaken`.
   func takeKeptHead(_ exchange: ExchangePointer) -> Chunk? {
     guard let chunk = Chunk(address: exchange.pointee.head) else { return nil }
@@ -192,13 +212,7 @@ extension Shard {
 
   private func keep(_ resolution: Resolution, _ key: NameKey, bytes: UnsafeRawBufferPointer?) {
     let generation = state.pointee.namesGeneration
-    let answer: NameCache.Answer
-    switch resolution {
-    case .service(let number): answer = .service(number)
-    case .tree(let number): answer = .tree(number)
-    case .failed(.unknownName): answer = .negative
-    case .failed: return
-    }
+    guard let answer = kept(resolution) else { return }
     switch key {
     case .host:
       guard let bytes else { return }
@@ -212,6 +226,16 @@ extension Shard {
     }
   }
 
+  /// As the caches have it; nil for what is not kept.
+  private func kept(_ resolution: Resolution) -> NameCache.Answer? {
+    switch resolution {
+    case .service(let number): .service(number)
+    case .tree(let number): .tree(number)
+    case .failed(.unknownName): .negative
+    case .failed: nil
+    }
+  }
+
   /// A rule's name: kept where the rule is one of the snapshot that holds now, and nothing but the configuration has a say.
   private func keepTargetOfRoute(_ exchange: ExchangePointer, _ answer: NameAnswer) {
     guard exchange.pointee.route.isCurrent, answer.snapshotGeneration == snapshot.generation else { return }
@@ -219,7 +243,11 @@ extension Shard {
   }
 
   func keepHead(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) {
-    let count = requestHead.pointee.headLength
+    keep(exchange, bytes, requestHead.pointee.headLength)
+  }
+
+  /// Keeps the first bytes of a head, or the name of a stream's server.
+  func keep(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer, _ count: Int) {
     let chunk = segments.chunks.allocate(count)
     if let base = bytes.baseAddress { memcpy(chunk.bytes, base, count) }
     exchange.pointee.head = chunk.address

@@ -6,7 +6,7 @@ import Policy
 
 /// Why the proxy answered instead of an endpoint.
 ///
-/// Codes: FL10xx refused bytes of a request, FL11xx the client otherwise, FL20xx names, FL21xx endpoints,
+/// Codes: FL10xx refused bytes of a request, FL11xx the client otherwise, FL12xx what stands in front of a stream, FL20xx names, FL21xx endpoints,
 /// FL22xx limits, FL23xx loops, FL24xx rules. They never change their meaning.
 enum ProxyError: Equatable {
   case refused(Refusal)
@@ -18,6 +18,11 @@ enum ProxyError: Equatable {
   case http2Broken
   /// It has made work for nothing, again and again.
   case http2Flood
+  case notTLS
+  case badClientHello
+  case clientHelloTooLong
+  case clientHelloTruncated
+  case noServerName
   case noHost
   case badName
   case unknownName
@@ -62,6 +67,11 @@ enum ProxyError: Equatable {
     case .methodNotSupported: 1104
     case .http2Broken: 1105
     case .http2Flood: 1106
+    case .notTLS: 1201
+    case .badClientHello: 1202
+    case .clientHelloTooLong: 1203
+    case .clientHelloTruncated: 1204
+    case .noServerName: 1205
     case .noHost: 2001
     case .badName: 2002
     case .unknownName: 2003
@@ -105,7 +115,9 @@ enum ProxyError: Equatable {
     case .clientGone: 499
     case .http2Broken, .http2Flood: 400
     case .methodNotSupported: 405
-    case .noHost, .badName, .badDelegation: 400
+    case .noHost, .badName, .badDelegation, .notTLS, .badClientHello, .clientHelloTooLong, .clientHelloTruncated,
+      .noServerName:
+      400
     case .unknownName: 404
     case .delegationFailed: 502
     case .endpointUnreachable, .endpointClosed, .endpointGarbage, .responseTruncated: 502
@@ -139,6 +151,11 @@ enum ProxyError: Equatable {
     case .methodNotSupported: "CONNECT is not served on this listener"
     case .http2Broken: "the peer broke a rule of HTTP/2 (RFC 9113)"
     case .http2Flood: "the peer sent too many frames that nobody needs"
+    case .notTLS: "something else than TLS came on a listener for TLS"
+    case .badClientHello: "the ClientHello is malformed"
+    case .clientHelloTooLong: "the ClientHello is too long"
+    case .clientHelloTruncated: "the ClientHello did not arrive in time (capture.detectTimeout)"
+    case .noServerName: "the ClientHello names no server, so no service can be found for it"
     case .noHost: "the request names no host, so no service can be found for it"
     case .badName: "what the request calls its service cannot be a name"
     case .unknownName: "no service has this name"
@@ -181,9 +198,11 @@ enum ProxyError: Equatable {
   /// What to run to find out more.
   var nextCommand: StaticString {
     switch self {
-    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood:
+    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood,
+      .notTLS, .badClientHello,
+      .clientHelloTooLong, .clientHelloTruncated:
       "fairlead metrics"
-    case .noHost, .badName, .loop: "fairlead config"
+    case .noHost, .badName, .loop, .noServerName: "fairlead config"
     case .unknownName, .delegationFailed, .nameRefused, .badDelegation: "fairlead names NAME"
     case .discoveryFailed: "fairlead status"
     case .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated, .requestTimeout,
@@ -202,7 +221,8 @@ enum ProxyError: Equatable {
   var endsConnection: Bool {
     switch self {
     case .refused, .headerTimeout, .bodyTimeout, .clientGone, .responseTruncated, .nodeFull, .straightConnection,
-      .selfLoop, .connectionRateLimited:
+      .selfLoop, .connectionRateLimited, .notTLS, .badClientHello, .clientHelloTooLong, .clientHelloTruncated,
+      .noServerName:
       true
     default: false
     }
@@ -222,8 +242,9 @@ enum ProxyError: Equatable {
   static var all: [ProxyError] { Refusal.allCases.map { .refused($0) } + others + [.aborted(503)] }
 
   private static let others: [ProxyError] = [
-    .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood, .noHost, .badName,
-    .unknownName,
+    .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood, .notTLS, .badClientHello,
+    .clientHelloTooLong,
+    .clientHelloTruncated, .noServerName, .noHost, .badName, .unknownName,
     .delegationFailed, .nameTimeout, .tooManyNames, .nameRefused, .badDelegation(column: 0), .discoveryFailed,
     .endpointUnreachable, .connectTimeout,
     .endpointClosed,

@@ -6,11 +6,14 @@
 
 import Base
 import HTTP
+import TLS
 
 extension Shard {
   /// Carries a connection as it is, to its original destination or where its listener says. Bytes that have come
   /// are held until the other side is there.
-  func beginStream(_ downstream: ConnectionPointer) {
+  ///
+  /// - Parameter hello: what the client of a TLS connection has said (TLSPassthrough.swift).
+  func beginStream(_ downstream: ConnectionPointer, _ hello: ClientHello? = nil) {
     downstream.pointee.wire = .tunnel
     connectionTimers.cancel(downstream.pointee.index)
     guard let index = exchanges.allocate() else {
@@ -32,8 +35,10 @@ extension Shard {
       fail(exchange, refusal)
     } else if isShed(downstream) {
       fail(exchange, .overloaded)
+    } else if let hello {
+      routeTLS(exchange, downstream, hello)
     } else if !downstream.pointee.original.isNone {
-      statistics.countCaptured(listener: Int(downstream.pointee.origin), isHTTP: false)
+      statistics.countCaptured(listener: Int(downstream.pointee.origin), .tcp)
       streamNamed(exchange, downstream, .failed(.unknownName))
     } else {
       let target = listenerPolicies[Int(downstream.pointee.origin)].target
@@ -63,7 +68,7 @@ extension Shard {
   private func bindStream(
     _ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ resolution: Resolution
   ) -> ProxyError? {
-    if downstream.pointee.original.isNone {
+    if downstream.pointee.original.isNone || exchange.pointee.route.flags.contains(.named) {
       switch resolution {
       case .service(let service): if !give(exchange, service) { return .unknownName }
       case .failed(let error): return error

@@ -343,6 +343,10 @@ extension Shard {
       detectionEnded(connection)
       return
     }
+    if connection.pointee.wire == .clientHello {
+      clientHelloEnded(connection)
+      return
+    }
     if connection.pointee.flags.contains(.finishAfterFlush), isStillTaking(connection) {
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.idleTimeoutNanoseconds))
       return

@@ -10,6 +10,7 @@ import EventLoop
 import Glibc
 import HTTP
 import Policy
+import TLS
 import Telemetry
 
 /// A shard. Made and destroyed by its node; everything else runs on its own thread.
@@ -34,6 +35,8 @@ final class Shard {
   let trees = ShardTrees()
   /// Where a logical name is put together.
   let nameScratch: UnsafeMutableRawBufferPointer
+  /// Where a ClientHello is put together that lies in several records.
+  let helloScratch: UnsafeMutableRawBufferPointer
   /// What matches with the patterns of rules work in.
   let patterns = PatternMatcher()
   let statistics: ShardStatistics
@@ -130,6 +133,7 @@ final class Shard {
     state = .allocate(capacity: 1)
     state.initialize(to: ShardState(now: now, random: random, limits: limits, identifiers: snapshot.identifiers))
     nameScratch = .allocate(byteCount: Path.maximumByteCount, alignment: 8)
+    helloScratch = .allocate(byteCount: ClientHello.maximumMessageByteCount, alignment: 8)
     sharing = .allocate(capacity: 1)
     sharing.initialize(
       to: try Sharing(snapshot.configuration.workloads, exchanges: Shard.exchangeCapacity, now: now))
@@ -463,6 +467,7 @@ final class Shard {
     sharing.deinitialize(count: 1)
     sharing.deallocate()
     nameScratch.deallocate()
+    helloScratch.deallocate()
     state.pointee.logicalNames?.destroy()
     state.pointee.targets?.deallocate()
     state.pointee.dirty.destroy()

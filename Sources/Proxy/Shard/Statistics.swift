@@ -32,6 +32,7 @@ final class NodeMetrics: Sendable {
   let http2Streams: GaugeFamily
   let grpcResponses: CounterFamily
   let captured: CounterFamily
+  let clientHellos: CounterFamily
   let originalDestinations: GaugeFamily
   let sourcesNotKept: CounterFamily
   let balancerPanic: GaugeFamily
@@ -90,6 +91,9 @@ final class NodeMetrics: Sendable {
     captured = registry.counter(
       "fairlead_captured_connections_total", help: "Connections with an original destination, by what they speak.",
       labels: ["listener", "protocol"])
+    clientHellos = registry.counter(
+      "fairlead_client_hellos_total", help: "ClientHellos of TLS connections, by where they led or why they did not.",
+      labels: ["listener", "outcome"])
     originalDestinations = registry.gauge(
       "fairlead_original_destinations", help: "Addresses that captured clients connect to and that have a slot.")
     balancerPanic = registry.gauge(
@@ -212,6 +216,27 @@ struct ServiceCells {
   }
 }
 
+/// What a captured connection speaks, as far as that was looked at.
+enum CapturedProtocol: Int, CaseIterable { case http1, tls, tcp }
+
+/// What came of the ClientHello of a connection.
+enum ClientHelloOutcome: Int, CaseIterable {
+  /// A rule had it.
+  case route
+  /// It went to the service of its server's name.
+  case name
+  /// It went to its original destination.
+  case original
+  /// It names no server, and there was nowhere else to go.
+  case unnamed
+  /// Something else than TLS came.
+  case foreign
+  case malformed
+  case oversized
+  /// It did not come, or not all of it, in time.
+  case truncated
+}
+
 /// A shard's cells that belong to no service.
 final class ShardStatistics {
   let downstreamConnections: GaugeCell
@@ -240,7 +265,8 @@ final class ShardStatistics {
   let failedOwners: CounterCell
   /// Connections that went on before their cgroup was known.
   let lateAttributions: CounterCell
-  private let captured: [(http: CounterCell, stream: CounterCell)]
+  private let captured: [InlineArray<3, CounterCell>]
+  private let clientHellos: [InlineArray<8, CounterCell>]
   private let bytesIn: CounterCell
   private let bytesOut: CounterCell
   private let loopLag: GaugeCell
@@ -274,11 +300,11 @@ final class ShardStatistics {
     descriptorShortages = metrics.descriptorShortages.cell(shard: shard)
     originalDestinations = metrics.originalDestinations.cell(shard: shard)
     sourcesNotKept = metrics.sourcesNotKept.cell(shard: shard)
-    captured = listeners.map {
-      (
-        metrics.captured.cell(shard: shard, labels: [$0, "http1"]),
-        metrics.captured.cell(shard: shard, labels: [$0, "tcp"])
-      )
+    captured = listeners.map { listener in
+      InlineArray { metrics.captured.cell(shard: shard, labels: [listener, "\(CapturedProtocol.allCases[$0])"]) }
+    }
+    clientHellos = listeners.map { listener in
+      InlineArray { metrics.clientHellos.cell(shard: shard, labels: [listener, "\(ClientHelloOutcome.allCases[$0])"]) }
     }
     self.workloads = WorkloadCells(metrics.workloads, shard: shard, names: workloads)
     routing = RoutingCells(metrics.routing, shard: shard)
@@ -359,8 +385,10 @@ final class ShardStatistics {
   }
 
   /// A connection with an original destination whose protocol has become known.
-  func countCaptured(listener: Int, isHTTP: Bool) {
-    (isHTTP ? captured[listener].http : captured[listener].stream).add(1)
+  func countCaptured(listener: Int, _ spoken: CapturedProtocol) { captured[listener][spoken.rawValue].add(1) }
+
+  func countClientHello(listener: Int, _ outcome: ClientHelloOutcome) {
+    clientHellos[listener][outcome.rawValue].add(1)
   }
 
   /// A stream that has found its service.

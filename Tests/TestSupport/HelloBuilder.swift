@@ -1,12 +1,12 @@
 // A ClientHello made piece by piece, with every length field where it stands remembered, so that each can be made wrong.
 
 /// Writes a ClientHello. `lengths` are the places of its length fields in the message, and how many bytes each has.
-struct HelloBuilder {
-  private(set) var message: [UInt8] = []
-  private(set) var lengths: [(place: Int, width: Int, what: String)] = []
+public struct HelloBuilder {
+  public private(set) var message: [UInt8] = []
+  public private(set) var lengths: [(place: Int, width: Int, what: String)] = []
 
   /// - Parameter extensions: nil leaves the block out.
-  init(
+  public init(
     version: [UInt8] = [3, 3], session: [UInt8] = [UInt8](repeating: 7, count: 32),
     suites: [UInt8] = [0x0A, 0x0A, 0x13, 0x01, 0x13, 0x02], methods: [UInt8] = [0],
     extensions: [(type: UInt16, data: Extension)]? = [(0, .names(["shop.local"])), (16, .protocols(["h2"]))]
@@ -27,7 +27,7 @@ struct HelloBuilder {
     }
   }
 
-  enum Extension {
+  public enum Extension: Sendable {
     case raw([UInt8])
     /// Names of hosts.
     case names([String])
@@ -65,10 +65,10 @@ struct HelloBuilder {
   }
 
   /// In one record.
-  var bytes: [UInt8] { Self.records([message]) }
+  public var bytes: [UInt8] { Self.records([message]) }
 
   /// Each fragment in a record of its own.
-  static func records(_ fragments: [[UInt8]]) -> [UInt8] {
+  public static func records(_ fragments: [[UInt8]]) -> [UInt8] {
     fragments.flatMap { [22, 3, 1, UInt8($0.count >> 8), UInt8($0.count & 0xFF)] + $0 }
   }
 }
