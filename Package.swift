@@ -120,6 +120,7 @@ if isFuzzing {
     fuzzTarget("FuzzResponse", ["HTTP"]),
     fuzzTarget("FuzzChunked", ["HTTP"]),
     fuzzTarget("FuzzClientHello", ["TLS"]),
+    fuzzTarget("FuzzProxyProtocol", ["Capture"]),
     fuzzTarget("FuzzConfiguration", ["Configuration"]),
     fuzzTarget("FuzzDelegation", ["Policy", "Base"]),
   ]

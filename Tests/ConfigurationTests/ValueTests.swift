@@ -107,7 +107,7 @@ struct ValueTests {
       ),
       (
         "{name: a, address: \":0\", protocol: ssl}",
-        "1:48: 'listeners[0].protocol' must be 'detect', 'http1', 'http2', 'tls' or 'tcp', not 'ssl'; did you mean 'tls'?"
+        "1:48: 'listeners[0].protocol' must be 'detect', 'http1', 'http2', 'tls' or 'tcp', not 'ssl'"
       ),
       (
         "{name: a, address: \":0\", protocol: tcp, to: redis}",
@@ -132,7 +132,19 @@ struct ValueTests {
       ("{name: a, address: \":0\", trust: all}", "1:45: 'listeners[0].trust' must be 'none' or 'clients', not 'all'"),
       (
         "{name: a, address: \":0\", proxyProtocol: true}",
-        "1:53: 'proxyProtocol: true' is not available in this version of Fairlead"
+        "1:53: 'listeners[0].proxyProtocol' must say whose headers are believed; write { from: [10.0.0.0/8] }"
+      ),
+      (
+        "{name: a, address: \":0\", proxyProtocol: {from: []}}",
+        "1:60: 'listeners[0].proxyProtocol.from' is empty: nobody would be believed; write proxyProtocol: false"
+      ),
+      (
+        "{name: a, address: \":0\", proxyProtocol: {from: [10.0.0.0/33]}}",
+        "1:61: '10.0.0.0/33' is not a network: after '/' stands a number of bits between 0 and 32, not '33'"
+      ),
+      (
+        "{name: a, address: \":0\", capture: redirect, proxyProtocol: {from: [10.0.0.0/8]}}",
+        "1:72: captured connections begin with what their client says to its server; write capture: none"
       ),
       ("text", "1:13: 'listeners[0]' must be a mapping (key: value), not a single value"),
     ])

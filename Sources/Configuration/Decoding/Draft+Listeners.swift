@@ -26,20 +26,43 @@ extension Draft {
     let trust = fields.choice("trust") ?? Configuration.Listener.Trust.usual(direction, capture)
     let unresolved: Configuration.Listener.Unresolved = fields.choice("unresolved") ?? .forward
     checkCapture(fields, capture, kind, address)
-    if fields.bool("proxyProtocol") == true {
-      fields.reportValue("proxyProtocol", notAvailable("proxyProtocol: true"))
-    }
+    let proxySources = proxySources(fields, capture)
     let located = (name: fields["name"]?.node.range, address: fields["address"]?.node.range)
     var listener: Configuration.Listener?
     if let name, let address {
       listener = Configuration.Listener(
         name: name, address: address, direction: direction, protocol: kind, trust: trust, capture: capture,
-        unresolved: unresolved, to: destination(fields, capture, kind))
+        unresolved: unresolved, to: destination(fields, capture, kind), proxySources: proxySources)
     }
     return Listener(
       name: name.flatMap { text in located.name.map { (text, $0) } },
       address: address.flatMap { address in located.address.map { (address, $0) } },
       value: listener)
+  }
+
+  /// False, or who is believed.
+  private static func proxySources(
+    _ fields: Fields, _ capture: Configuration.Listener.Capture
+  ) -> [IPNetwork] {
+    guard let value = fields["proxyProtocol"] else { return [] }
+    if case .scalar = value.node.content {
+      if fields.bool("proxyProtocol") == true {
+        fields.reportValue(
+          "proxyProtocol", "'\(value.path)' must say whose headers are believed; write { from: [10.0.0.0/8] }")
+      }
+      return []
+    }
+    guard let written = fields.fields("proxyProtocol", known: ["from"]) else { return [] }
+    written.require("from", "from: [10.0.0.0/8]")
+    if written["from"]?.isEmptyList == true {
+      written.reportValue(
+        "from", "'\(written.path).from' is empty: nobody would be believed; write proxyProtocol: false")
+    }
+    if capture != .none {
+      fields.reportValue(
+        "proxyProtocol", "captured connections begin with what their client says to its server; write capture: none")
+    }
+    return written.networks("from")
   }
 
   private static func checkCapture(

@@ -7,6 +7,7 @@ extension Draft {
   static func service(_ decoder: Decoder, _ value: YAMLValue) -> Service? {
     let known = [
       "name", "balancer", "timeouts", "limits", "retries", "circuitBreaker", "healthCheck", "rateLimit", "protocol",
+      "proxyProtocol",
     ]
     guard let fields = Fields(decoder, value, known: known, later: ["hedge"]) else { return nil }
     fields.require("name", "name: /svc")
@@ -26,6 +27,11 @@ extension Draft {
     entry.healthCheck = healthCheck(fields)
     entry.rateLimit = fields.optionalRateLimit("rateLimit")
     entry.protocol = fields.choice("protocol")
+    entry.proxyProtocol = fields.choice("proxyProtocol")
+    if entry.protocol == .http2, let written = entry.proxyProtocol, written != .none {
+      fields.reportValue(
+        "proxyProtocol", "a header names one client, and a connection with HTTP/2 serves many; write protocol: http1")
+    }
     entry.places.lines = places(in: value.node)
     guard name != nil, let nameRange = fields["name"]?.node.range else { return nil }
     return Service(value: entry, nameRange: nameRange)

@@ -77,7 +77,11 @@ extension Configuration.Listener {
     json.member("protocol", self.protocol.rawValue)
     if let to { json.member("to", to.description) }
     json.member("trust", trust.rawValue)
-    json.member("proxyProtocol", false)
+    if proxySources.isEmpty {
+      json.member("proxyProtocol", false)
+    } else {
+      json.object("proxyProtocol") { $0.strings("from", proxySources.map(\.description)) }
+    }
   }
 }
 
@@ -108,6 +112,7 @@ extension Configuration.ServiceEntry {
       }
     }
     if let `protocol` { json.member("protocol", `protocol`.rawValue) }
+    if let proxyProtocol { json.member("proxyProtocol", proxyProtocol.rawValue) }
   }
 }
 

@@ -65,10 +65,13 @@ extension Configuration {
     public let unresolved: Unresolved
     /// The logical name of every connection of a `tcp` listener that does not capture.
     public let to: Path?
+    /// Where connections come from that begin with a PROXY protocol header; empty for nowhere.
+    public let proxySources: [IPNetwork]
 
     public init(
       name: String, address: SocketAddress, direction: Direction = .outbound, protocol: DownstreamProtocol = .detect,
-      trust: Trust = .none, capture: Capture = .none, unresolved: Unresolved = .forward, to: Path? = nil
+      trust: Trust = .none, capture: Capture = .none, unresolved: Unresolved = .forward, to: Path? = nil,
+      proxySources: [IPNetwork] = []
     ) {
       self.name = name
       self.address = address
@@ -78,6 +81,7 @@ extension Configuration {
       self.capture = capture
       self.unresolved = unresolved
       self.to = to
+      self.proxySources = proxySources
     }
   }
 }

@@ -12,6 +12,13 @@ public struct ServicePolicy: Hashable, Sendable {
     case same
   }
 
+  /// What an endpoint is told of the client in front of all other bytes.
+  public enum ProxyProtocol: String, CaseIterable, Hashable, Sendable {
+    case none
+    case v1
+    case v2
+  }
+
   public struct Timeouts: Hashable, Sendable {
     public var connect: Duration = .seconds(1)
     /// From the request's head to the end of the response.
@@ -39,6 +46,7 @@ public struct ServicePolicy: Hashable, Sendable {
   /// Of requests to the service, node-wide; nil for none.
   public var rateLimit: Configuration.RateLimit?
   public var `protocol` = UpstreamProtocol.same
+  public var proxyProtocol = ProxyProtocol.none
 
   /// The defaults.
   public init() {}
@@ -64,6 +72,7 @@ extension Configuration {
     /// `.some(nil)` is `rateLimit: none`: takes back what an earlier entry says.
     public var rateLimit: RateLimit??
     public var `protocol`: ServicePolicy.UpstreamProtocol?
+    public var proxyProtocol: ServicePolicy.ProxyProtocol?
     public var places = WrittenPlaces()
 
     public init(name: Path) { self.name = name }
@@ -83,6 +92,7 @@ extension Configuration {
       healthCheck.apply(to: &policy.healthCheck)
       if let rateLimit { policy.rateLimit = rateLimit }
       if let `protocol` { policy.protocol = `protocol` }
+      if let proxyProtocol { policy.proxyProtocol = proxyProtocol }
     }
   }
 

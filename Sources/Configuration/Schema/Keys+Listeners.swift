@@ -25,6 +25,14 @@ extension Configuration.Listener {
       "trust", .choice(of: Trust.self),
       "whether clients may steer their own requests (l5d-dtab and its like); clients, where outbound traffic is captured"
     ),
-    .init("proxyProtocol", .flag([false]), "for a later version", default: "false"),
+    .init(
+      "proxyProtocol", .either([.flag([false]), .mapping(proxyProtocol)]),
+      "connections of these sources begin with a PROXY header, version 1 or 2, and their client is the one it names; of "
+        + "nobody else's is one taken", default: "false", needs: [("capture", ["none"])]),
+  ]
+
+  private static let proxyProtocol: [ConfigurationKey] = [
+    .init(
+      "from", .list(.text(.network), most: 1000), "networks that are believed", required: true, example: "[10.0.0.0/8]")
   ]
 }

@@ -16,6 +16,10 @@ extension Configuration.ServiceEntry {
       "how many requests it gets from this node; over it 429", default: "none"),
     .init(
       "protocol", .choice(of: ServicePolicy.UpstreamProtocol.self), "what endpoints are spoken to in", default: "same"),
+    .init(
+      "proxyProtocol", .choice(of: ServicePolicy.ProxyProtocol.self),
+      "new connections begin with a PROXY header that names the client; each client address has its own",
+      default: "none"),
   ]
 
   private static let timeouts: [ConfigurationKey] = [

@@ -179,6 +179,8 @@ extension Shard {
         statistics.workloads.countConnection(1, workload: number)
       }
       serve(connection)
+      // What came behind its header has waited as well.
+      if connection.pointee.flags.contains(.inputHeld), connection.pointee.isServing { resumeInput(connection) }
     }
   }
 }

@@ -33,6 +33,8 @@ struct ShardListener {
   let trustsClients: Bool
   /// Where the connections of a `tcp` listener go, among the snapshot's targets.
   let target: UInt32
+  /// Connections from some sources begin with a header of the PROXY protocol.
+  let takesProxyHeaders: Bool
 
   init(_ listener: Configuration.Listener, _ snapshot: Snapshot) {
     capture = listener.capture
@@ -40,6 +42,7 @@ struct ShardListener {
     forwardsUnresolved = listener.unresolved == .forward
     isInbound = listener.direction == .inbound
     trustsClients = listener.trust == .clients
+    takesProxyHeaders = !listener.proxySources.isEmpty
     target = listener.to.flatMap { snapshot.target($0) } ?? noSlot
   }
 }
@@ -49,6 +52,7 @@ extension Shard {
   func classify(_ connection: ConnectionPointer) {
     let capture = listenerPolicies[Int(connection.pointee.origin)].capture
     if capture != .none { findOriginalDestination(connection, capture) }
+    if listenerPolicies[Int(connection.pointee.origin)].takesProxyHeaders, expectProxyHeader(connection) { return }
     if attribute(connection) { serve(connection) }
   }
 
@@ -56,6 +60,7 @@ extension Shard {
   func serve(_ connection: ConnectionPointer) {
     let listener = listenerPolicies[Int(connection.pointee.origin)]
     let isKnown = !connection.pointee.original.isNone
+    connection.pointee.wire = .http1
     let isStream = listener.kind == .tcp || listener.kind == .tls || listener.kind == .detect && isKnown
     if refuseConnection(connection, isStream: isStream) { return }
     switch listener.kind {

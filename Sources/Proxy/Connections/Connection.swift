@@ -35,6 +35,8 @@ enum ConnectionProtocol: UInt8 {
   case tunnel
   /// Its first bytes will tell (downstream).
   case undetected
+  /// A header of the PROXY protocol stands in front of everything (downstream).
+  case proxyHeader
   /// TLS: its ClientHello will tell where it goes (downstream).
   case clientHello
 }
@@ -101,6 +103,8 @@ struct ConnectionFlags: OptionSet {
   static let sink = ConnectionFlags(rawValue: 1 << 22)
   /// Without a socket: a stream of the connection that `session` names.
   static let stream = ConnectionFlags(rawValue: 1 << 23)
+  /// Its first bytes must not be a header of the PROXY protocol: nobody here believes it.
+  static let stranger = ConnectionFlags(rawValue: 1 << 24)
 }
 
 /// A socket. About 300 bytes, all of an idle connection's memory but 24 bytes of its slab and its timer.

@@ -206,14 +206,16 @@ extension Shard {
   func process(
     _ connection: ConnectionPointer, _ bytes: UnsafeMutableRawPointer, _ count: Int, _ owner: BufferOwner
   ) -> Int {
+    if connection.pointee.flags.contains(.stranger) { return takeStrangersBytes(connection, bytes, count, owner) }
     switch (connection.pointee.wire, connection.pointee.role) {
-    case (.http1, .downstream): processRequestBytes(connection, bytes, count, owner)
-    case (.http1, .upstream): processResponseBytes(connection, bytes, count, owner)
-    case (.tunnel, _): processTunnelBytes(connection, bytes, count, owner)
-    case (.http2, _): processStreamBytes(connection, bytes, count, owner)
-    case (.multiplexed, _): processFrames(connection, bytes, count, owner)
-    case (.undetected, _): detectProtocol(connection, bytes, count, owner)
-    case (.clientHello, _): takeClientHello(connection, bytes, count)
+    case (.http1, .downstream): return processRequestBytes(connection, bytes, count, owner)
+    case (.http1, .upstream): return processResponseBytes(connection, bytes, count, owner)
+    case (.http2, _): return processStreamBytes(connection, bytes, count, owner)
+    case (.multiplexed, _): return processFrames(connection, bytes, count, owner)
+    case (.tunnel, _): return processTunnelBytes(connection, bytes, count, owner)
+    case (.undetected, _): return detectProtocol(connection, bytes, count, owner)
+    case (.clientHello, _): return takeClientHello(connection, bytes, count)
+    case (.proxyHeader, _): return takeProxyHeader(connection, bytes, count)
     }
   }
 
@@ -228,6 +230,7 @@ extension Shard {
 
   /// The peer will send no more, and all it sent has been taken.
   func peerFinished(_ connection: ConnectionPointer) {
+    if connection.pointee.flags.contains(.stranger), letStrangerPass(connection) { return }
     switch (connection.pointee.wire, connection.pointee.role) {
     case (.http1, .downstream): downstreamFinished(connection)
     case (.http1, .upstream): upstreamFinished(connection)
@@ -238,6 +241,7 @@ extension Shard {
     // Also without a byte: a client may end its side at once and wait for what the server has to say.
     case (.undetected, _): detectionEnded(connection)
     case (.clientHello, _): clientHelloEnded(connection)
+    case (.proxyHeader, _): proxyHeaderEnded(connection)
     }
   }
 
@@ -249,7 +253,7 @@ extension Shard {
     case (.http1, .upstream): upstreamBroke(connection)
     case (.multiplexed, _): multiplexedBroke(connection)
     case (.tunnel, _): tunnelBroke(connection)
-    case (.http2, _), (.undetected, _), (.clientHello, _): close(connection)
+    case (.http2, _), (.undetected, _), (.clientHello, _), (.proxyHeader, _): close(connection)
     }
   }
 }

@@ -67,10 +67,11 @@ extension Shard {
     _ exchange: ExchangePointer, _ service: UnsafeMutablePointer<ShardService>, _ endpoint: UInt32
   ) -> Acquisition {
     let source = source(of: exchange)
+    let speaks = isTransparent(exchange)
     let isStream = exchange.pointee.flags.contains(.stream)
     if exchange.pointee.flags.contains(.http2) { return acquireStream(exchange, service, endpoint, source) }
     if !isStream, let idle = takeIdle(service, endpoint, source) { return .connection(idle) }
-    if let opened = openWithinLimit(service, exchange.pointee.service, endpoint, source) { return opened }
+    if let opened = openWithinLimit(service, exchange.pointee.service, endpoint, source, speaks) { return opened }
     if !isStream, exchange.pointee.pinned == noSlot {
       for other in 0..<UInt32(service.pointee.endpointCount) where isWell(service, other) {
         if let idle = takeIdle(service, other, source) { return .connection(idle) }
@@ -78,7 +79,7 @@ extension Shard {
     }
     // What is idle now cannot serve this exchange: its place can.
     if closeIdleConnection(of: exchange.pointee.service),
-      let opened = openWithinLimit(service, exchange.pointee.service, endpoint, source)
+      let opened = openWithinLimit(service, exchange.pointee.service, endpoint, source, speaks)
     {
       return opened
     }
@@ -105,12 +106,13 @@ extension Shard {
 
   /// A new connection, or why it cannot be had; nil at the service's limit.
   func openWithinLimit(
-    _ service: UnsafeMutablePointer<ShardService>, _ serviceIndex: UInt32, _ endpoint: UInt32, _ source: PeerAddress
+    _ service: UnsafeMutablePointer<ShardService>, _ serviceIndex: UInt32, _ endpoint: UInt32, _ source: PeerAddress,
+    _ speaks: Bool
   ) -> Acquisition? {
     guard service.pointee.shared.pointee.connections.tryAdd(limit: service.pointee.policy.connectionLimit) else {
       return nil
     }
-    if let connection = open(service, serviceIndex, endpoint, source) { return .connection(connection) }
+    if let connection = open(service, serviceIndex, endpoint, source, speaks) { return .connection(connection) }
     service.pointee.shared.pointee.connections.subtract()
     return .failed(.noDescriptor)
   }
@@ -153,12 +155,18 @@ extension Shard {
     dispatch(exchange)
   }
 
-  /// The client whose address an exchange's upstream connection speaks from; none where it speaks from our own.
+  /// Whether an exchange's upstream connection speaks from the client's address.
+  func isTransparent(_ exchange: ExchangePointer) -> Bool {
+    listenerPolicies[Int(exchange.pointee.listener)].isTransparent
+      && !connections.pointer(exchange.pointee.downstream).pointee.original.isNone
+  }
+
+  /// The client that an exchange's upstream connection is for alone: it speaks from the client's address, or names it in its
+  /// header. None where it is for anybody.
   private func source(of exchange: ExchangePointer) -> PeerAddress {
-    guard listenerPolicies[Int(exchange.pointee.listener)].isTransparent else { return PeerAddress() }
-    let downstream = connections.pointer(exchange.pointee.downstream)
-    if downstream.pointee.original.isNone { return PeerAddress() }
-    var source = downstream.pointee.peer
+    let service = services.service(exchange.pointee.service)
+    guard service.pointee.policy.proxyHeader != nil || isTransparent(exchange) else { return PeerAddress() }
+    var source = connections.pointer(exchange.pointee.downstream).pointee.peer
     source.port = 0
     return source
   }
@@ -186,7 +194,8 @@ extension Shard {
   private var idleSearchLimit: Int { 64 }
 
   private func open(
-    _ service: UnsafeMutablePointer<ShardService>, _ serviceIndex: UInt32, _ endpoint: UInt32, _ source: PeerAddress
+    _ service: UnsafeMutablePointer<ShardService>, _ serviceIndex: UInt32, _ endpoint: UInt32, _ source: PeerAddress,
+    _ speaks: Bool
   ) -> ConnectionPointer? {
     let pool = service.pointee.endpoints + Int(endpoint)
     let address = pool.pointee.address
@@ -202,7 +211,7 @@ extension Shard {
     }
     fl_prepare_stream(descriptor)
     if upstreamMark != 0 { _ = fl_set_mark(descriptor, upstreamMark) }
-    if !source.isNone { speak(from: source, descriptor, to: address) }
+    if speaks { speak(from: source, descriptor, to: address) }
     let connection = connections.pointer(index)
     connection.initialize(
       to: Connection(
@@ -247,6 +256,7 @@ extension Shard {
       connectFailed(connection, .endpointUnreachable)
       return
     }
+    if !sendProxyHeader(connection) { return }
     armReceive(connection)
     if connection.pointee.wire == .multiplexed {
       markDirty(connection)

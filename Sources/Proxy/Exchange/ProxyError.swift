@@ -23,6 +23,10 @@ enum ProxyError: Equatable {
   case clientHelloTooLong
   case clientHelloTruncated
   case noServerName
+  case proxyHeaderMissing
+  case proxyHeaderRefused
+  case badProxyHeader
+  case proxyHeaderTruncated
   case noHost
   case badName
   case unknownName
@@ -72,6 +76,10 @@ enum ProxyError: Equatable {
     case .clientHelloTooLong: 1203
     case .clientHelloTruncated: 1204
     case .noServerName: 1205
+    case .proxyHeaderMissing: 1211
+    case .proxyHeaderRefused: 1212
+    case .badProxyHeader: 1213
+    case .proxyHeaderTruncated: 1214
     case .noHost: 2001
     case .badName: 2002
     case .unknownName: 2003
@@ -116,7 +124,7 @@ enum ProxyError: Equatable {
     case .http2Broken, .http2Flood: 400
     case .methodNotSupported: 405
     case .noHost, .badName, .badDelegation, .notTLS, .badClientHello, .clientHelloTooLong, .clientHelloTruncated,
-      .noServerName:
+      .noServerName, .proxyHeaderMissing, .proxyHeaderRefused, .badProxyHeader, .proxyHeaderTruncated:
       400
     case .unknownName: 404
     case .delegationFailed: 502
@@ -156,6 +164,10 @@ enum ProxyError: Equatable {
     case .clientHelloTooLong: "the ClientHello is too long"
     case .clientHelloTruncated: "the ClientHello did not arrive in time (capture.detectTimeout)"
     case .noServerName: "the ClientHello names no server, so no service can be found for it"
+    case .proxyHeaderMissing: "a connection of a listed source begins without a PROXY header (listeners.proxyProtocol)"
+    case .proxyHeaderRefused: "a PROXY header came from a source that is not listed (listeners.proxyProtocol)"
+    case .badProxyHeader: "the PROXY header is malformed"
+    case .proxyHeaderTruncated: "the PROXY header did not arrive in time (capture.detectTimeout)"
     case .noHost: "the request names no host, so no service can be found for it"
     case .badName: "what the request calls its service cannot be a name"
     case .unknownName: "no service has this name"
@@ -198,11 +210,11 @@ enum ProxyError: Equatable {
   /// What to run to find out more.
   var nextCommand: StaticString {
     switch self {
-    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood,
-      .notTLS, .badClientHello,
-      .clientHelloTooLong, .clientHelloTruncated:
+    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood, .notTLS,
+      .badClientHello,
+      .clientHelloTooLong, .clientHelloTruncated, .badProxyHeader, .proxyHeaderTruncated:
       "fairlead metrics"
-    case .noHost, .badName, .loop, .noServerName: "fairlead config"
+    case .noHost, .badName, .loop, .noServerName, .proxyHeaderMissing, .proxyHeaderRefused: "fairlead config"
     case .unknownName, .delegationFailed, .nameRefused, .badDelegation: "fairlead names NAME"
     case .discoveryFailed: "fairlead status"
     case .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated, .requestTimeout,
@@ -222,7 +234,7 @@ enum ProxyError: Equatable {
     switch self {
     case .refused, .headerTimeout, .bodyTimeout, .clientGone, .responseTruncated, .nodeFull, .straightConnection,
       .selfLoop, .connectionRateLimited, .notTLS, .badClientHello, .clientHelloTooLong, .clientHelloTruncated,
-      .noServerName:
+      .noServerName, .proxyHeaderMissing, .proxyHeaderRefused, .badProxyHeader, .proxyHeaderTruncated:
       true
     default: false
     }
@@ -244,7 +256,8 @@ enum ProxyError: Equatable {
   private static let others: [ProxyError] = [
     .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood, .notTLS, .badClientHello,
     .clientHelloTooLong,
-    .clientHelloTruncated, .noServerName, .noHost, .badName, .unknownName,
+    .clientHelloTruncated, .noServerName, .proxyHeaderMissing, .proxyHeaderRefused, .badProxyHeader,
+    .proxyHeaderTruncated, .noHost, .badName, .unknownName,
     .delegationFailed, .nameTimeout, .tooManyNames, .nameRefused, .badDelegation(column: 0), .discoveryFailed,
     .endpointUnreachable, .connectTimeout,
     .endpointClosed,

@@ -335,17 +335,13 @@ extension Shard {
 
   /// Time is over for a head, for an idle connection, or for a client that does not close.
   func downstreamExpired(_ connection: ConnectionPointer) {
-    if connection.pointee.wire == .multiplexed {
-      multiplexedExpired(connection)
-      return
-    }
-    if connection.pointee.wire == .undetected {
-      detectionEnded(connection)
-      return
-    }
-    if connection.pointee.wire == .clientHello {
-      clientHelloEnded(connection)
-      return
+    if connection.pointee.flags.contains(.stranger), letStrangerPass(connection) { return }
+    switch connection.pointee.wire {
+    case .multiplexed: return multiplexedExpired(connection)
+    case .undetected: return detectionEnded(connection)
+    case .clientHello: return clientHelloEnded(connection)
+    case .proxyHeader: return proxyHeaderEnded(connection)
+    case .http1, .http2, .tunnel: break
     }
     if connection.pointee.flags.contains(.finishAfterFlush), isStillTaking(connection) {
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.idleTimeoutNanoseconds))

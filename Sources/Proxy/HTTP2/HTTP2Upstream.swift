@@ -33,7 +33,9 @@ extension Shard {
       link = connection.pointee.next
       if connection.pointee.original == source, hasRoom(connection) { return stream(on: connection) }
     }
-    switch openWithinLimit(service, exchange.pointee.service, endpoint, source) {
+    switch openWithinLimit(
+      service, exchange.pointee.service, endpoint, source, isTransparent(exchange))
+    {
     case .connection(let connection):
       guard beginHTTP2(connection) else { return .failed(.noDescriptor) }
       connection.pointee.next = pool.pointee.multiplexedHead

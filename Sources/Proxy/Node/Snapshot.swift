@@ -26,6 +26,8 @@ final class Snapshot: Sendable {
   let identifiers: IdentifierTable
   /// The targets of the identifiers that always say the same name, by their places.
   let fixedTargets: [Int: UInt32]
+  /// Where connections begin with a header of the PROXY protocol, by listener; nil where nowhere.
+  let proxySources: [NetworkTable?]
   /// Where those of rules begin.
   let firstRouteTarget: UInt32
   let routes: RouteTable
@@ -44,6 +46,9 @@ final class Snapshot: Sendable {
     viaPseudonym = Array(configuration.node.name.utf8)
     viaLine = configuration.node.via ? Array("via: 1.1 \(configuration.node.name)\r\n".utf8) : []
     captures = configuration.listeners.contains { $0.capture != .none }
+    proxySources = configuration.listeners.map { listener in
+      listener.proxySources.isEmpty ? nil : NetworkTable(listener.proxySources.map { ($0, 1) })
+    }
     var targets: [Path] = []
     for name in configuration.listeners.compactMap(\.to) where !targets.contains(name) { targets.append(name) }
     var fixedTargets: [Int: UInt32] = [:]

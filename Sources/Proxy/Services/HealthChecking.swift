@@ -9,6 +9,7 @@
 
 import Base
 import CFairlead
+import Capture
 import Configuration
 import EventLoop
 import Glibc
@@ -23,6 +24,8 @@ final class HealthChecker {
     let endpoint: SharedEndpoint
     let address: SocketAddress
     var check: ServicePolicy.HealthCheck
+    /// What its connections begin with.
+    var proxyHeader: ProxyHeader.Version?
     var state: HealthCheckState
     let slot: UInt32
     /// The check under way.
@@ -89,6 +92,7 @@ final class HealthChecker {
         }
       }
     }
+    for target in kept.values { target.proxyHeader = entry.policy.proxyProtocol.version }
     for target in former.values {
       drop(target)
       // Nobody says any more that it is not well. One that has left its service stays out for good.
@@ -211,15 +215,19 @@ final class HealthChecker {
     getsockopt(target.descriptor, SOL_SOCKET, SO_ERROR, &error, &length)
     guard error == 0 else { return ended(target, succeeded: false) }
     guard target.check.kind == .http else { return ended(target, succeeded: true) }
-    let request = Array(
-      """
-      GET \(target.check.path) HTTP/1.1\r
-      host: \(target.check.host ?? target.service.name)\r
-      user-agent: fairlead-health-check\r
-      connection: close\r
-      \r
+    // A check is nobody's, which an endpoint that expects a header must be told, too.
+    let header = target.proxyHeader.map { ProxyHeader.bytes($0, nil) } ?? []
+    let request =
+      header
+      + Array(
+        """
+        GET \(target.check.path) HTTP/1.1\r
+        host: \(target.check.host ?? target.service.name)\r
+        user-agent: fairlead-health-check\r
+        connection: close\r
+        \r
 
-      """.utf8)
+        """.utf8)
     // A fresh socket takes a few hundred bytes at once, or is of no use.
     guard send(target.descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else {
       return ended(target, succeeded: false)

@@ -6,6 +6,7 @@
 // connections, and is free for another when nothing uses it any more. The same goes for a whole service that is given up.
 
 import Base
+import Capture
 import Configuration
 import Policy
 import Telemetry
@@ -27,6 +28,8 @@ struct ShardPolicy {
   /// Of requests to the service.
   let rate: RateLimit?
   let `protocol`: ServicePolicy.UpstreamProtocol
+  /// The header that new connections begin with.
+  let proxyHeader: ProxyHeader.Version?
 
   init(_ policy: ServicePolicy) {
     connectTimeoutNanoseconds = policy.timeouts.connect.wholeNanoseconds
@@ -41,7 +44,9 @@ struct ShardPolicy {
     accrual = policy.circuitBreaker.accrual
     mostOutPercent = 100 - policy.balancer.panic
     rate = policy.rateLimit?.compiled
-    `protocol` = policy.protocol
+    // A header names one client, and a connection with HTTP/2 serves many.
+    `protocol` = policy.proxyProtocol == .none ? policy.protocol : .http1
+    proxyHeader = policy.proxyProtocol.version
   }
 }
 

@@ -33,6 +33,7 @@ final class NodeMetrics: Sendable {
   let grpcResponses: CounterFamily
   let captured: CounterFamily
   let clientHellos: CounterFamily
+  let proxyHeaders: CounterFamily
   let originalDestinations: GaugeFamily
   let sourcesNotKept: CounterFamily
   let balancerPanic: GaugeFamily
@@ -93,6 +94,10 @@ final class NodeMetrics: Sendable {
       labels: ["listener", "protocol"])
     clientHellos = registry.counter(
       "fairlead_client_hellos_total", help: "ClientHellos of TLS connections, by where they led or why they did not.",
+      labels: ["listener", "outcome"])
+    proxyHeaders = registry.counter(
+      "fairlead_proxy_headers_total",
+      help: "Headers of the PROXY protocol that came or were missing, by what came of them.",
       labels: ["listener", "outcome"])
     originalDestinations = registry.gauge(
       "fairlead_original_destinations", help: "Addresses that captured clients connect to and that have a slot.")
@@ -237,6 +242,21 @@ enum ClientHelloOutcome: Int, CaseIterable {
   case truncated
 }
 
+/// What came of the header of the PROXY protocol that a connection begins with, or should.
+enum ProxyHeaderOutcome: Int, CaseIterable {
+  /// It names the client.
+  case client
+  /// It names nobody: a balancer's own connection.
+  case own
+  /// It should have come, and something else did.
+  case missing
+  /// Its sender is nobody who is believed.
+  case stranger
+  case malformed
+  /// It did not come, or not all of it, in time.
+  case truncated
+}
+
 /// A shard's cells that belong to no service.
 final class ShardStatistics {
   let downstreamConnections: GaugeCell
@@ -267,6 +287,7 @@ final class ShardStatistics {
   let lateAttributions: CounterCell
   private let captured: [InlineArray<3, CounterCell>]
   private let clientHellos: [InlineArray<8, CounterCell>]
+  private let proxyHeaders: [InlineArray<6, CounterCell>]
   private let bytesIn: CounterCell
   private let bytesOut: CounterCell
   private let loopLag: GaugeCell
@@ -305,6 +326,9 @@ final class ShardStatistics {
     }
     clientHellos = listeners.map { listener in
       InlineArray { metrics.clientHellos.cell(shard: shard, labels: [listener, "\(ClientHelloOutcome.allCases[$0])"]) }
+    }
+    proxyHeaders = listeners.map { listener in
+      InlineArray { metrics.proxyHeaders.cell(shard: shard, labels: [listener, "\(ProxyHeaderOutcome.allCases[$0])"]) }
     }
     self.workloads = WorkloadCells(metrics.workloads, shard: shard, names: workloads)
     routing = RoutingCells(metrics.routing, shard: shard)
@@ -389,6 +413,10 @@ final class ShardStatistics {
 
   func countClientHello(listener: Int, _ outcome: ClientHelloOutcome) {
     clientHellos[listener][outcome.rawValue].add(1)
+  }
+
+  func countProxyHeader(listener: Int, _ outcome: ProxyHeaderOutcome) {
+    proxyHeaders[listener][outcome.rawValue].add(1)
   }
 
   /// A stream that has found its service.
