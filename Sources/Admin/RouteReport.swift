@@ -13,13 +13,18 @@ public struct RouteReport: JSONReport, Equatable {
   /// What it does, in one line.
   public var does: String
   public var requests: UInt64
+  /// Of them, those that its own rate refused.
+  public var rateLimited: UInt64
 
-  public init(name: String, place: String, matches: String, does: String, requests: UInt64 = 0) {
+  public init(
+    name: String, place: String, matches: String, does: String, requests: UInt64 = 0, rateLimited: UInt64 = 0
+  ) {
     self.name = name
     self.place = place
     self.matches = matches
     self.does = does
     self.requests = requests
+    self.rateLimited = rateLimited
   }
 
   public func writeMembers(to json: inout JSONWriter) {
@@ -28,5 +33,6 @@ public struct RouteReport: JSONReport, Equatable {
     json.member("matches", matches)
     json.member("does", does)
     json.member("requests", requests)
+    json.member("rateLimited", rateLimited)
   }
 }

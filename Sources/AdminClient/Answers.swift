@@ -114,6 +114,7 @@ struct RoutesAnswer: Decodable {
     var matches: String
     var does: String
     var requests: UInt64
+    var rateLimited: UInt64?
   }
 
   var routes: [Route]

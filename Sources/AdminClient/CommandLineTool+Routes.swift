@@ -4,10 +4,11 @@ extension CommandLineTool {
   func routes(_ invocation: Invocation, _ daemon: AdminConnection) throws(AdminClientError) {
     if invocation.isJSON { return try pass(daemon, "/routes") }
     var table = Table([
-      ("ROUTE", .left), ("REQUESTS", .right), ("MATCHES", .left), ("DOES", .left), ("WRITTEN AT", .left),
+      ("ROUTE", .left), ("REQUESTS", .right), ("REFUSED", .right), ("MATCHES", .left), ("DOES", .left),
+      ("WRITTEN AT", .left),
     ])
     for one in try daemon.decoded(RoutesAnswer.self, "/routes").routes {
-      table.add([one.name, "\(one.requests)", one.matches, one.does, one.place])
+      table.add([one.name, "\(one.requests)", "\(one.rateLimited ?? 0)", one.matches, one.does, one.place])
     }
     console.output(table.text)
   }

@@ -199,12 +199,13 @@ final class Administration: NodeAdministration, @unchecked Sendable {
   }
 
   func routes(_ reply: @escaping @Sendable ([RouteReport]) -> Void) {
-    let requests = node?.routeRequestCounts() ?? []
+    let counts = zip(node?.routeRequestCounts() ?? [], node?.routeLimitedCounts() ?? [])
     reply(
-      zip(configuration.routes, requests).enumerated().map { number, pair in
-        RouteReport(
-          name: pair.0.label(number: number), place: pair.0.place, matches: pair.0.matchSummary,
-          does: pair.0.actionSummary, requests: pair.1)
+      zip(configuration.routes, counts).enumerated().map { number, pair in
+        let (route, (requests, limited)) = pair
+        return RouteReport(
+          name: route.label(number: number), place: route.place, matches: route.matchSummary,
+          does: route.actionSummary, requests: requests, rateLimited: limited)
       })
   }
 

@@ -228,15 +228,16 @@ import class TestSupport.TemporaryDirectory
     server.node.set {
       $0.routes = [
         RouteReport(
-          name: "cart", place: "f.yaml:9:5", matches: "shop.local /cart*", does: "to /svc/cart", requests: 12),
+          name: "cart", place: "f.yaml:9:5", matches: "shop.local /cart*", does: "to /svc/cart", requests: 12,
+          rateLimited: 3),
         RouteReport(name: "#1", place: "f.yaml:12:5", matches: "everything", does: "respond 404"),
       ]
     }
     #expect(
       Run(server, ["routes"]).output == """
-        ROUTE  REQUESTS  MATCHES            DOES          WRITTEN AT
-        cart         12  shop.local /cart*  to /svc/cart  f.yaml:9:5
-        #1            0  everything         respond 404   f.yaml:12:5
+        ROUTE  REQUESTS  REFUSED  MATCHES            DOES          WRITTEN AT
+        cart         12        3  shop.local /cart*  to /svc/cart  f.yaml:9:5
+        #1            0        0  everything         respond 404   f.yaml:12:5
 
         """)
     #expect(Run(server, ["-o", "json", "routes"]).output.contains("\"does\": \"respond 404\""))

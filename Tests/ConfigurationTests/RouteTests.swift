@@ -22,6 +22,7 @@ struct RouteTests {
         fault: { delay: { percent: 1, duration: 200ms }, abort: { percent: 12.25, status: 503 } }
         timeout: 2s
         retries: { limit: 1, classifier: never, backoff: { min: 20ms } }
+        rateLimit: { requests: 100, per: 1m, burst: 5 }
       - match: { hosts: [old.local] }
         redirect: { scheme: https, host: new.local, port: 8443, path: { full: /x }, status: 308 }
       - match: { path: { prefix: /p } }
@@ -31,6 +32,7 @@ struct RouteTests {
       - match: { path: { regex: "/v[0-9]+/.*" } }
         split: [ { to: /svc/web, weight: 95 }, { to: "/#/static/api", weight: 5 } ]
         rewrite: { path: { regex: "^/v([0-9]+)", replacement: /api/$1 } }
+        rateLimit: { requests: 10 }
       - match: { path: { exact: "*" } }
         rewrite: { path: { full: /all } }
       - match: { sni: [Shop.local, "*.example"], alpn: [h2, http/1.1], workloads: [batch] }
@@ -45,7 +47,7 @@ struct RouteTests {
     let routes = try good(Self.workloads + Self.full).routes
     #expect(routes.map(\.name) == ["cart", nil, nil, nil, nil, nil, nil, nil])
     #expect(routes.enumerated().map { $1.label(number: $0) } == ["cart", "#1", "#2", "#3", "#4", "#5", "#6", "#7"])
-    #expect(routes[0].place == "fairlead.yaml:6:5" && routes[1].line == 20)
+    #expect(routes[0].place == "fairlead.yaml:6:5" && routes[1].line == 21)
     let cart = routes[0].rule
     #expect(cart.match.hosts.map(\.description) == ["shop.local", "*.shop.local", "[::1]"])
     #expect(cart.match.path == .prefix("/cart") && cart.match.methods == ["GET", "PURGE"])
@@ -75,6 +77,8 @@ struct RouteTests {
     let stream = routes[6].rule.match
     #expect(stream.serverNames.map(\.description) == ["shop.local", "*.example"] && stream.isForStreams)
     #expect(stream.protocols == ["h2", "http/1.1"] && stream.workloads == ["batch"] && !cart.match.isForStreams)
+    #expect(routes[0].rateLimit == Configuration.RateLimit(count: 100, period: .seconds(60), burst: 5))
+    #expect(routes[4].rateLimit == Configuration.RateLimit(count: 10) && routes[1].rateLimit == nil)
     #expect(
       routes[1].rule.action.answer
         == .redirect(.init(scheme: "https", host: "new.local", port: 8443, path: .full("/x"), status: 308)))
@@ -98,9 +102,9 @@ struct RouteTests {
       ])
     #expect(
       routes.map(\.actionSummary) == [
-        "to /svc/web, rewrite, headers, mirror 0.5% to /svc/api, delay 1% by 200ms, abort 12.25% with 503, timeout 2s, retries",
-        "redirect 308", "redirect 302", "respond 200", "split /svc/web 95 : /#/static/api 5, rewrite", "rewrite",
-        "to /svc/web", "as the host says",
+        "to /svc/web, rewrite, headers, mirror 0.5% to /svc/api, delay 1% by 200ms, abort 12.25% with 503, timeout 2s, retries, limit 100 per 1m",
+        "redirect 308", "redirect 302", "respond 200", "split /svc/web 95 : /#/static/api 5, rewrite, limit 10 per 1s",
+        "rewrite", "to /svc/web", "as the host says",
       ])
   }
 
@@ -110,6 +114,7 @@ struct RouteTests {
     let again = try Configuration.parse(configuration.render())
     #expect(again.routes.map(\.rule) == configuration.routes.map(\.rule))
     #expect(again.routes.map(\.retries) == configuration.routes.map(\.retries))
+    #expect(again.routes.map(\.rateLimit) == configuration.routes.map(\.rateLimit))
     #expect(again.routes.map(\.name) == configuration.routes.map(\.name))
     #expect(again.render() == configuration.render())
   }
@@ -285,6 +290,12 @@ struct RouteTests {
         "redirect: {host: a}, to: /svc/web",
         "5:47: 'to' cannot stand beside 'redirect' in 'routes[0]'; one of the two must go"
       ),
+      (
+        "redirect: {host: a}, rateLimit: {requests: 1}",
+        "5:54: 'rateLimit' cannot stand beside 'redirect' in 'routes[0]'; one of the two must go"
+      ),
+      ("rateLimit: {per: 1s}", "5:33: 'requests' is missing in routes[0].rateLimit; write requests: 100"),
+      ("rateLimit: 5", "5:33: 'routes[0].rateLimit' must be a mapping such as { requests: 100, per: 1s, burst: 20 }"),
       ("respond: {body: a}", "5:31: 'status' is missing in routes[0].respond; write status: 200"),
       ("respond: {status: 204, body: a}", "5:51: a response with status 204 has no body"),
       ("respond: {status: 101}", "5:40: 'routes[0].respond.status' must be between 200 and 599, not 101"),

@@ -187,6 +187,64 @@ struct FairnessTests {
     }
   }
 
+  @Test("a rule's rate admits exactly its burst on all shards, goes on over a reload, and begins anew when it changes")
+  func ruleRate() throws {
+    let upstream = try ScriptedUpstream(.answering)
+    var options = options(upstream, shards: 2, flood: ", rateLimit: { requests: 1, per: 1h, burst: 60 }")
+    let rule = { (burst: Int) in
+      """
+
+      routes:
+        - match: { path: { prefix: /limited } }
+          name: limited
+          to: /svc/web
+          rateLimit: { requests: 10, per: 1h, burst: \(burst) }
+        - match: { path: { prefix: /free } }
+          to: /svc/web
+      """
+    }
+    let workloads = options.extra
+    options.extra = workloads + rule(25)
+    try withFairlead(options, upstreams: [upstream]) { daemon in
+      let clients = try (0..<12).map { _ in try daemon.connect(source: flood) }
+      var statuses: [Int: Int] = [:]
+      for _ in 0..<10 {
+        for client in clients { try client.send("GET /limited HTTP/1.1\r\nHost: web\r\n\r\n") }
+        for client in clients {
+          let response = try client.readResponse()
+          statuses[response.status, default: 0] += 1
+          guard response.status == 429 else { continue }
+          #expect(response["fairlead-code"] == "FL2207")
+          let seconds = response["retry-after"].flatMap { Int($0) } ?? 0
+          #expect((1...360).contains(seconds), "\(seconds)")
+        }
+      }
+      #expect(statuses == [200: 25, 429: 95])
+      #expect(upstream.requests.count == 25)
+      let refused = ["scope": "route", "name": "limited"]
+      #expect(try daemon.admin.metrics().sum("fairlead_rate_limited_total", refused) == 95)
+      let used = try daemon.admin.json("/status")["shards"].elements.filter { $0["requests"].number ?? 0 > 0 }
+      #expect(used.count == 2)
+      let rows = try daemon.admin.json("/routes")["routes"].elements
+      #expect(rows.first?["rateLimited"].number == 95 && rows.first?["requests"].number == 120)
+      #expect(rows.first?["does"].text == "to /svc/web, limit 10 per 1h")
+      // What the rule refused did not count against its workload: 35 of 60 are left.
+      for number in 0..<36 {
+        #expect(try clients[0].get("/free").status == (number < 35 ? 200 : 429))
+      }
+      #expect(try daemon.admin.metrics().sum("fairlead_rate_limited_total", ["scope": "workload"]) == 1)
+
+      // Another rule before it, and the same rate: it is still used up. Another rate begins anew.
+      let other = try daemon.connect(source: polite)
+      options.extra = (workloads + rule(25)).replacing("routes:\n", with: "routes:\n  - { match: { hosts: [a] } }\n")
+      try reload(daemon, options.yaml(in: daemon.directory))
+      #expect(try other.get("/limited").status == 429)
+      options.extra = workloads + rule(2)
+      try reload(daemon, options.yaml(in: daemon.directory))
+      #expect(try (0..<3).map { _ in try other.get("/limited").status } == [200, 200, 429])
+    }
+  }
+
   @Test("connections over a workload's rate are told so and end; those there are go on")
   func connectionRate() throws {
     let upstream = try ScriptedUpstream(.answering)

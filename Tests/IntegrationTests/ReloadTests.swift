@@ -6,14 +6,6 @@ import Testing
 
 @Suite("Reload", needsDaemon, .timeLimit(.minutes(3)))
 struct ReloadTests {
-  /// Writes another configuration and asks for it by SIGHUP; waits until the daemon has said what came of it.
-  private func reload(_ daemon: FairleadProcess, _ text: String) throws {
-    let before = daemon.reloadReports
-    _ = try daemon.directory.write("fairlead.yaml", text)
-    daemon.child.signal(SIGHUP)
-    try #require(eventually { daemon.reloadReports > before }, "\(daemon.child.standardError)")
-  }
-
   private func generation(_ daemon: FairleadProcess) throws -> Double? {
     try daemon.admin.json("/status")["snapshotGeneration"].number
   }
@@ -100,9 +92,4 @@ struct ReloadTests {
       #expect(try client.get("/").text == "next")
     }
   }
-}
-
-extension FairleadProcess {
-  /// How many reloads the daemon has told the outcome of.
-  fileprivate var reloadReports: Int { child.standardError.ranges(of: "fairleadd: reload (").count }
 }

@@ -1,5 +1,6 @@
 // What the suites share: the trait that lets them run, and the assertions that many of them make.
 
+import Glibc
 import TestSupport
 import Testing
 
@@ -24,6 +25,19 @@ func expectClosed(_ client: RawClient, sourceLocation: SourceLocation = #_source
   let (bytes, ending) = try client.readToEnd()
   #expect(bytes.isEmpty, "\(String(decoding: bytes.prefix(300), as: UTF8.self))", sourceLocation: sourceLocation)
   #expect(ending != .timedOut, "still open", sourceLocation: sourceLocation)
+}
+
+/// Writes another configuration and asks for it by SIGHUP; waits until the daemon has said what came of it.
+func reload(_ daemon: FairleadProcess, _ text: String) throws {
+  let before = daemon.reloadReports
+  _ = try daemon.directory.write("fairlead.yaml", text)
+  daemon.child.signal(SIGHUP)
+  try #require(eventually { daemon.reloadReports > before }, "\(daemon.child.standardError)")
+}
+
+extension FairleadProcess {
+  /// How many reloads the daemon has told the outcome of.
+  fileprivate var reloadReports: Int { child.standardError.ranges(of: "fairleadd: reload (").count }
 }
 
 /// Bytes for a test's output, with control characters visible.

@@ -34,7 +34,7 @@ struct RouteActions {
 
   /// What answers by itself sends nothing on.
   private func checkTogether() {
-    let onward = ["to", "split", "rewrite", "headers", "mirror", "timeout", "retries"]
+    let onward = ["to", "split", "rewrite", "headers", "mirror", "timeout", "retries", "rateLimit"]
     for (key, others) in [
       ("redirect", ["respond"] + onward), ("respond", onward), ("to", ["split"]),
     ] where fields.has(key) {

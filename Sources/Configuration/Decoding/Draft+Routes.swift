@@ -50,7 +50,7 @@ extension Draft {
       destinations: actions.destinations,
       value: Configuration.Route(
         Policy.Route(match: match, action: action), name: name, retries: retries(fields, hasBudget: false),
-        file: value.node.range.source.name, line: start.line,
+        rateLimit: fields.rateLimit("rateLimit"), file: value.node.range.source.name, line: start.line,
         column: start.column))
   }
 
@@ -58,7 +58,7 @@ extension Draft {
 
   private static let routeKeys = [
     "name", "match", "to", "split", "rewrite", "headers", "mirror", "fault", "redirect", "respond", "timeout",
-    "retries",
+    "retries", "rateLimit",
   ]
 
   private static func isRouteName(_ name: String) -> Bool {

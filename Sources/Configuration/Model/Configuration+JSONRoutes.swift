@@ -9,6 +9,7 @@ extension Configuration.Route {
     json.object("match") { rule.match.write(to: &$0) }
     rule.action.write(to: &json)
     if retries != Configuration.Retries() { json.object("retries") { retries.write(to: &$0) } }
+    if let rateLimit { json.object("rateLimit") { rateLimit.write(to: &$0) } }
   }
 }
 

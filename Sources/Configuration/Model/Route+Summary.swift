@@ -47,6 +47,7 @@ extension Configuration.Route {
     if let abort = action.abort { words.append("abort \(abort.share)% with \(abort.status)") }
     if let timeout = action.timeout { words.append("timeout \(timeout.shortText)") }
     if retries != Configuration.Retries() { words.append("retries") }
+    if let rateLimit { words.append("limit \(rateLimit.count) per \(rateLimit.period.shortText)") }
     return words.isEmpty ? "as the host says" : words.joined(separator: ", ")
   }
 

@@ -10,18 +10,21 @@ extension Configuration {
     public let rule: Policy.Route
     /// Laid over what the service's policy says; never a budget, which is the service's.
     public let retries: Retries
+    /// How many of its requests go on in a time; nil for all.
+    public let rateLimit: RateLimit?
     /// Where it is written, for tables and explanations; line 0 when no file says it.
     public let file: String
     public let line: Int
     public let column: Int
 
     public init(
-      _ rule: Policy.Route, name: String? = nil, retries: Retries = Retries(), file: String = "", line: Int = 0,
-      column: Int = 0
+      _ rule: Policy.Route, name: String? = nil, retries: Retries = Retries(), rateLimit: RateLimit? = nil,
+      file: String = "", line: Int = 0, column: Int = 0
     ) {
       self.name = name
       self.rule = rule
       self.retries = retries
+      self.rateLimit = rateLimit
       self.file = file
       self.line = line
       self.column = column

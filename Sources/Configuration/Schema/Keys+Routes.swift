@@ -23,6 +23,9 @@ extension Configuration.Route {
       "as timeouts.request of the service, for these requests (default: the service's)"),
     .init(
       "retries", .mapping(retries), "which of these requests are sent again and how often; the budget is the service's"),
+    .init(
+      "rateLimit", .mapping(Configuration.RateLimit.keys("requests")),
+      "how many of these requests go on; over it 429. It begins anew when it changes"),
     .init("redirect", .mapping(redirect), "the proxy answers itself: somewhere else", example: "{host: new.local}"),
     .init("respond", .mapping(respond), "the proxy answers itself: this"),
   ]

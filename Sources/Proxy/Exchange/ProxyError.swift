@@ -223,7 +223,8 @@ enum ProxyError: Equatable {
     case .tooManyConnections, .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations, .nameTimeout,
       .tooManyNames, .overloaded:
       "fairlead status"
-    case .rateLimited, .connectionRateLimited: "fairlead workloads"
+    case .rateLimited: "fairlead metrics"
+    case .connectionRateLimited: "fairlead workloads"
     case .straightConnection, .selfLoop: "fairlead capture status"
     case .aborted: "fairlead routes"
     }

@@ -1,5 +1,5 @@
-// Rates: so many requests, or connections, in a time, of a workload and to a service. The cells are the node's, one word each
-// (`RateCell`); a shard asks before anything is done for the request. Whoever is refused is told when to come again.
+// Rates: so many requests, or connections, in a time, of a workload, by a rule and to a service. The cells are the node's, one word
+// each (`RateCell`); a shard asks before anything is done for the request. Whoever is refused is told when to come again.
 
 import Base
 import Policy
@@ -16,17 +16,28 @@ extension Shard {
     return .rateLimited
   }
 
-  /// Why a request may not go to its service now: that has had too many. It does not count against its workload then.
+  /// Why a request may not go on by its rule, or to its service, now: that has had too many. It counts against nobody then.
   func rateRefusal(_ exchange: ExchangePointer, _ downstream: ConnectionPointer) -> ProxyError? {
+    let rule = rate(exchange)
+    if let rule, let cell = rule.pointee.cell, !pass(cell.pointee.take(rule.pointee.limit, now: state.pointee.now)) {
+      rule.pointee.refused?[index].add(1)
+      giveBack(workloadOf: downstream)
+      return .rateLimited
+    }
     let service = services.service(exchange.pointee.service)
     guard let limit = service.pointee.policy.rate else { return nil }
     if pass(service.pointee.shared.pointee.rate.take(limit, now: state.pointee.now)) { return nil }
     service.pointee.cells.rateLimited.add(1)
-    let workload = downstream.pointee.workload
-    if let own = sharing.pointee.rates[Int(workload)].requests {
-      node.workloadCells.requests(workload).pointee.giveBack(own)
-    }
+    if let rule { rule.pointee.cell?.pointee.giveBack(rule.pointee.limit) }
+    giveBack(workloadOf: downstream)
     return .rateLimited
+  }
+
+  /// A request that was let through for its workload is refused after all.
+  private func giveBack(workloadOf downstream: ConnectionPointer) {
+    let workload = downstream.pointee.workload
+    guard let limit = sharing.pointee.rates[Int(workload)].requests else { return }
+    node.workloadCells.requests(workload).pointee.giveBack(limit)
   }
 
   /// Whether a fresh connection is one too many of its workload: then it has been answered, and is ending.

@@ -23,46 +23,13 @@ struct ShardRoutes {
   let hits: UnsafePointer<CounterCell>?
   /// By rule; nil where none says anything of retries.
   let retries: UnsafePointer<RouteRetries>?
-  /// Keeps `hits` and `retries`.
+  /// By rule; nil where none has a rate.
+  let rates: UnsafePointer<RouteRate>?
+  /// Keeps `hits`, `retries` and `rates`.
   let cells: Unmanaged<RouteCells>?
   var exchangeCount = 0
   /// Another configuration holds: only exchanges that have begun go on by these.
   var isRetired = false
-}
-
-/// What counts the requests of each rule, for every shard, and what each says of retries. Made on the control thread: with
-/// many rules it takes a while.
-final class RouteCells: @unchecked Sendable {
-  private let cells: UnsafeMutablePointer<CounterCell>
-  private let count: Int
-  let retries: UnsafePointer<RouteRetries>?
-
-  init(_ configuration: Configuration, metrics: NodeMetrics, shardCount: Int) {
-    let labels = configuration.routeLabels
-    count = labels.count
-    if configuration.routes.contains(where: { $0.retries != Configuration.Retries() }) {
-      let retries = UnsafeMutablePointer<RouteRetries>.allocate(capacity: count)
-      for (number, route) in configuration.routes.enumerated() {
-        (retries + number).initialize(to: RouteRetries(route.retries))
-      }
-      self.retries = UnsafePointer(retries)
-    } else {
-      retries = nil
-    }
-    cells = .allocate(capacity: max(count * shardCount, 1))
-    for shard in 0..<shardCount {
-      for (number, label) in labels.enumerated() {
-        (cells + shard * count + number).initialize(to: metrics.routing.requests.cell(shard: shard, labels: [label]))
-      }
-    }
-  }
-
-  deinit {
-    cells.deallocate()
-    retries?.deallocate()
-  }
-
-  func cells(of shard: Int) -> UnsafePointer<CounterCell> { UnsafePointer(cells + shard * count) }
 }
 
 /// An exchange's rule.
@@ -283,6 +250,13 @@ extension Shard {
     return RetryPolicy(service.pointee.policy.retries, overriddenBy: retries[Int(exchange.pointee.route.number)])
   }
 
+  /// How many of its requests the rule lets go on; nil for all.
+  func rate(_ exchange: ExchangePointer) -> UnsafePointer<RouteRate>? {
+    guard let rates = exchange.pointee.route.routes?.pointee.rates else { return nil }
+    let rate = rates + Int(exchange.pointee.route.number)
+    return rate.pointee.cell == nil ? nil : rate
+  }
+
   // MARK: Rules come and go
 
   /// The snapshot's rules are those of new requests from now on.
@@ -298,7 +272,7 @@ extension Shard {
       to: ShardRoutes(
         table: .passRetained(snapshot.routes), firstTarget: snapshot.firstRouteTarget,
         hits: snapshot.routeCells?.cells(of: index), retries: snapshot.routeCells?.retries,
-        cells: snapshot.routeCells.map { .passRetained($0) }))
+        rates: snapshot.routeCells?.rates?.table, cells: snapshot.routeCells.map { .passRetained($0) }))
     state.pointee.routes = routes
   }
 

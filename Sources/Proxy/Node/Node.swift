@@ -229,7 +229,8 @@ public final class Node: @unchecked Sendable {
   /// (`Configuration.changesThatNeedRestart`).
   public func publish(_ configuration: Configuration) {
     let next = Snapshot(
-      configuration, generation: snapshot.generation &+ 1, metrics: metrics, shardCount: shards.count)
+      configuration, generation: snapshot.generation &+ 1, metrics: metrics, shardCount: shards.count,
+      former: snapshot)
     let former = Set(snapshot.configuration.staticServiceNames)
     directory.zone = configuration.node.zone
     directory.setStatic(configuration, captures: next.captures)
@@ -237,6 +238,9 @@ public final class Node: @unchecked Sendable {
     binder.take(configuration)
     for label in Set(snapshot.configuration.routeLabels).subtracting(configuration.routeLabels) {
       metrics.routing.requests.retire(labels: [label])
+    }
+    for label in Set(snapshot.configuration.limitedRouteLabels).subtracting(configuration.limitedRouteLabels) {
+      metrics.workloads.rateLimited.retire(labels: ["route", label])
     }
     formerSnapshot = snapshot
     snapshot = next

@@ -12,6 +12,13 @@ extension Node {
     configuration.routeLabels.map { counter(metrics.routing.requests.family, [$0]) }
   }
 
+  /// Of them, those that the rule's own rate refused.
+  public func routeLimitedCounts() -> [UInt64] {
+    zip(configuration.routes, configuration.routeLabels).map { route, label in
+      route.rateLimit == nil ? 0 : counter(metrics.workloads.rateLimited.family, ["route", label])
+    }
+  }
+
   /// What each rule says to a request, up to the first that matches. Nothing is sent.
   ///
   /// - Parameters:

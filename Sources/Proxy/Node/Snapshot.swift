@@ -37,8 +37,13 @@ final class Snapshot: Sendable {
   let workloads: WorkloadTable
   let workloadProblems: [String]
 
-  /// - Parameter metrics: where the rules' requests are counted.
-  init(_ configuration: Configuration, generation: UInt64, metrics: NodeMetrics? = nil, shardCount: Int = 0) {
+  /// - Parameters:
+  ///   - metrics: where the rules' requests are counted.
+  ///   - former: what holds until now; its rules' rates go on.
+  init(
+    _ configuration: Configuration, generation: UInt64, metrics: NodeMetrics? = nil, shardCount: Int = 0,
+    former: Snapshot? = nil
+  ) {
     self.generation = generation
     self.configuration = configuration
     (workloads, workloadProblems) = WorkloadTable.compiled(configuration.workloads)
@@ -66,7 +71,9 @@ final class Snapshot: Sendable {
       random: &random)
     firstRouteTarget = UInt32(truncatingIfNeeded: targets.count)
     self.targets = targets + routes.destinations
-    routeCells = metrics.map { RouteCells(configuration, metrics: $0, shardCount: shardCount) }
+    routeCells = metrics.map {
+      RouteCells(configuration, metrics: $0, shardCount: shardCount, former: former?.routeCells)
+    }
   }
 
   deinit { identifiers.destroy() }
@@ -78,4 +85,8 @@ final class Snapshot: Sendable {
 extension Configuration {
   /// What its rules are called in metrics and tables.
   var routeLabels: [String] { routes.enumerated().map { $1.label(number: $0) } }
+  /// The same of those that have a rate.
+  var limitedRouteLabels: [String] {
+    routes.enumerated().filter { $1.rateLimit != nil }.map { $1.label(number: $0) }
+  }
 }

@@ -31,7 +31,7 @@ struct WorkloadMetrics: Sendable {
       labels: ["outcome"])
     rateLimited = registry.counter(
       "fairlead_rate_limited_total",
-      help: "Requests and connections refused by a rate limit; scope: workload, connection (of a workload) or service.",
+      help: "Requests and connections refused by a rate limit; scope: workload, connection, route or service.",
       labels: ["scope", "name"])
     shed = registry.counter(
       "fairlead_shed_total", help: "Requests refused because there was too much to do, by what of.",
