@@ -175,6 +175,10 @@ final class Daemon {
     for line in node.workloadProblems() { Self.say("fairleadd: degraded: \(line)") }
     reloading = Reloading(path: path, node: node, loop: loop) { Self.say("fairleadd: \($0)") }
     hostWatch = HostWatch(node, loop)
+    node.onNewWorkloads = { [weak node, hostWatch] in
+      hostWatch.follow()
+      for line in node?.workloadProblems() ?? [] { Self.say("fairleadd: degraded: \(line)") }
+    }
     memoryWatch = MemoryWatch(node, loop)
     heartbeat = Heartbeat(loop: loop, ping: { [node] reply in node.ping(reply) })
     let missed = ProxyMetrics(registry: registry).heartbeatMissed.cell(shard: registry.controlShard)

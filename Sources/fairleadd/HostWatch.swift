@@ -18,11 +18,17 @@ final class HostWatch: @unchecked Sendable {
   init(_ node: Node, _ loop: ControlLoop) {
     self.node = node
     self.loop = loop
-    guard node.needsSurveys else { return }
     node.onUnknownCGroup { [weak self] in
       guard let self else { return }
       loop.post { self.asked() }
     }
+    follow()
+  }
+
+  /// The workloads are others: looks from now on, or no longer.
+  func follow() {
+    loop.cancel(nextRound)
+    guard node.needsSurveys else { return }
     nextRound = loop.schedule(at: MonotonicInstant.now().advanced(byNanoseconds: Self.period)) { [weak self] in
       self?.look()
     }
@@ -30,7 +36,7 @@ final class HostWatch: @unchecked Sendable {
 
   /// A shard has met a cgroup that nobody knows.
   private func asked() {
-    if isAsked { return }
+    if isAsked || !node.needsSurveys { return }
     if restsUntil <= .now() { return look() }
     isAsked = true
     loop.cancel(nextRound)

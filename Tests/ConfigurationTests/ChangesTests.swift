@@ -117,4 +117,18 @@ struct ChangesTests {
     }
     #expect(try changes(document(web: list(1)), document(web: list(2))).count == 20_000)
   }
+
+  @Test("workloads can change while the daemon runs; what the kernel's rules say of them cannot")
+  func restarts() throws {
+    let restarts = { (old: String, new: String) throws in
+      try Configuration.parse(document(more: "workloads: [\(old)]"), hostName: "host")
+        .changesThatNeedRestart(to: Configuration.parse(document(more: "workloads: [\(new)]"), hostName: "host"))
+    }
+    let web = "{name: web, match: {users: [33]}}"
+    #expect(try restarts(web, "{name: api, match: {users: [33, 34]}, weight: 2}") == [])
+    let refusing = "{name: web, match: {users: [33]}, onFailure: refuse}"
+    #expect(try restarts(web, refusing) == ["workloads[].onFailure"])
+    #expect(try restarts(refusing, refusing.replacing("33", with: "34")) == ["workloads[].onFailure"])
+    #expect(try restarts(refusing, refusing.replacing("web", with: "api")) == [])
+  }
 }

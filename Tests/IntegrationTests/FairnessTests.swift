@@ -135,6 +135,48 @@ struct FairnessTests {
     }
   }
 
+  @Test("who waits while weights, and workloads, change is served all the same, by the new ones")
+  func reweighting() throws {
+    let turnstile = Turnstile()
+    let upstream = try ScriptedUpstream { connection in
+      while let request = try connection.readRequest() {
+        guard turnstile.pass() else { return }
+        try connection.respond(to: request, body: "ok")
+      }
+    }
+    var options = options(upstream, limits: "connections: 8, requests: 1, pending: 100")
+    try withFairlead(options, upstreams: [upstream]) { daemon in
+      let one = try send(daemon, 13, from: flood, "/one")
+      let full = try eventually { try queued(daemon, "flood") == 12 }
+      #expect(full)
+      let three = try send(daemon, 12, from: polite, "/three")
+      let waiting = try eventually { try queued(daemon, "polite") == 12 }
+      #expect(waiting)
+      options.extra = """
+        workloads:
+          - { name: new, match: { addresses: [127.0.0.7] } }
+          - { name: polite, match: { addresses: [\(polite)] }, weight: 3 }
+          - { name: flood, match: { addresses: [\(flood)] } }
+        """
+      try reload(daemon, options.yaml(in: daemon.directory))
+      #expect(try queued(daemon, "flood") == 12 && queued(daemon, "polite") == 12)
+      for count in 2...13 {
+        turnstile.admit(1)
+        #expect(upstream.wait { $0.reduce(0) { $0 + $1.requests.count } == count })
+      }
+      let share = upstream.requests.count { $0.target == "/three" }
+      #expect((8...10).contains(share), "\(share)")
+      // Without workloads nobody waits for a turn any more, and those who do are not forgotten.
+      options.extra = ""
+      try reload(daemon, options.yaml(in: daemon.directory))
+      turnstile.admit(1_000)
+      for client in one + three { #expect(try client.readResponse().status == 200) }
+      let isEmpty = try eventually { try daemon.admin.metrics().sum("fairlead_pending_requests") == 0 }
+      #expect(isEmpty)
+      #expect(try daemon.get().status == 200)
+    }
+  }
+
   @Test("on several shards nobody is left waiting, whichever shard the places come free on")
   func severalShards() throws {
     let upstream = try ScriptedUpstream(.answering)

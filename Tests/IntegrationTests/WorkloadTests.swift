@@ -217,4 +217,79 @@ struct WorkloadTests {
     network.stopPeers()
     try daemon.end()
   }
+
+  @Test("a reload takes over workloads: counts go on, open connections stay whose they are, the next are as configured")
+  func reloading() throws {
+    let upstream = try ScriptedUpstream(.answering)
+    var options = FairleadOptions(upstream)
+    options.shards = 2
+    options.accessLog = true
+    options.extra = """
+      workloads:
+        - { name: one, match: { addresses: [127.0.0.2] } }
+        - { name: two, match: { addresses: [127.0.0.3] } }
+      """
+    try withFairlead(options, upstreams: [upstream]) { daemon in
+      let one = try (0..<4).map { _ in try daemon.connect(source: "127.0.0.2") }
+      let two = try (0..<4).map { _ in try daemon.connect(source: "127.0.0.3") }
+      for client in one + two { #expect(try client.get().status == 200) }
+      #expect(try daemon.waitForWorkloads(["one": 4, "two": 4]))
+
+      // One goes, one comes before the other, which gets a limit.
+      options.extra = """
+        workloads:
+          - { name: three, match: { addresses: [127.0.0.2, 127.0.0.4] } }
+          - { name: two, match: { addresses: [127.0.0.3] }, rateLimit: { requests: 1, per: 1h, burst: 6 } }
+        routes:
+          - { match: { workloads: [three] }, respond: { status: 299 } }
+        """
+      try reload(daemon, options.yaml(in: daemon.directory))
+      for client in one { #expect(try client.get("/gone").status == 200) }
+      #expect(try (0..<8).map { try two[$0 % 4].get().status } == [200, 200, 200, 200, 200, 200, 429, 429])
+      for source in ["127.0.0.2", "127.0.0.4"] {
+        #expect(try daemon.connect(source: source).get().status == 299)
+      }
+      #expect(try daemon.waitForWorkloads(["one": 8, "two": 12, "three": 2, "other": 0]), "\(daemon.workloadCounts)")
+      let rows = try daemon.admin.json("/workloads")["workloads"].elements
+      #expect(rows.compactMap { $0["name"].text } == ["three", "two", "other"], "\(rows)")
+      #expect(rows.compactMap { $0["rateLimited"].number }.reduce(0, +) == 2)
+      let logged = eventually {
+        let lines = readFile(daemon.directory.path("access.log")).split(separator: "\n").filter { $0.contains("/gone") }
+        return lines.count == 4 && lines.allSatisfy { $0.contains("\"workload\":\"one\"") }
+      }
+      #expect(logged)
+
+      // Back again, and none at all.
+      options.extra = "workloads: [{ name: one, match: { addresses: [127.0.0.0/8] } }]"
+      try reload(daemon, options.yaml(in: daemon.directory))
+      #expect(try daemon.connect(source: "127.0.0.4").get().status == 200)
+      #expect(try two[0].get().status == 200, "its limit went with it")
+      #expect(try daemon.waitForWorkloads(["one": 9, "two": 13, "three": 2]), "\(daemon.workloadCounts)")
+      options.extra = ""
+      try reload(daemon, options.yaml(in: daemon.directory))
+      #expect(try daemon.connect(source: "127.0.0.2").get().status == 200)
+      #expect(try one[0].get().status == 200)
+      #expect(try daemon.waitForWorkloads(["other": 1, "one": 10]), "\(daemon.workloadCounts)")
+    }
+  }
+
+  @Test(
+    "users that only a reload names are told apart from then on", needsRoot,
+    .enabled(if: findTool("curl") != nil, "needs curl"))
+  func usersByReload() throws {
+    let upstream = try ScriptedUpstream(.answering)
+    var options = FairleadOptions(upstream)
+    try withFairlead(options, upstreams: [upstream]) { daemon in
+      try curl("\(daemon.address)", as: "65534")
+      options.extra = "workloads: [{ name: nobodys, match: { users: [nobody] } }]"
+      try reload(daemon, options.yaml(in: daemon.directory))
+      try curl("\(daemon.address)", as: "65534", times: 2)
+      #expect(try daemon.waitForWorkloads(["nobodys": 2, "other": 1]), "\(daemon.workloadCounts)")
+      // What it takes to ask the kernel is given back, too.
+      options.extra = ""
+      try reload(daemon, options.yaml(in: daemon.directory))
+      try curl("\(daemon.address)", as: "65534")
+      #expect(try daemon.waitForWorkloads(["nobodys": 2, "other": 2]), "\(daemon.workloadCounts)")
+    }
+  }
 }

@@ -8,12 +8,14 @@ import Testing
 /// A queue with its links, freed together.
 private final class TestQueue {
   let links: FairLinks
-  let queue: FairQueue
+  private(set) var queue: FairQueue
 
   init(_ weights: [Double], capacity: UInt32 = 10_000, virtualTime: UInt64 = 0) throws {
     links = try FairLinks(capacity: capacity)
     queue = FairQueue(FairWeights(weights), links: links, virtualTime: virtualTime)
   }
+
+  func reweight(_ weights: [Double]) { queue = queue.reweighted(FairWeights(weights)) }
 
   deinit {
     queue.destroy()
@@ -33,6 +35,29 @@ private final class TestQueue {
       #expect(test.queue.takeFirst() == UInt32(member))
     }
     #expect(test.queue.isEmpty && test.queue.activeFlowCount == 0)
+  }
+
+  @Test("with other weights and more flows who waits stays where it is, and is served by the new weights")
+  func reweighting() throws {
+    let test = try TestQueue([1, 1])
+    for member in 0..<1_000 { test.queue.add(UInt32(member), flow: FlowNumber(member % 2)) }
+    for _ in 0..<100 { _ = test.queue.takeFirst() }
+    test.reweight([1, 4, 5])
+    #expect(test.queue.count == 900 && test.queue.activeWeight == 5_000 && test.queue.activeFlowCount == 2)
+    for member in 1_000..<1_500 { test.queue.add(UInt32(member), flow: 2) }
+    #expect(test.queue.activeWeight == 10_000)
+    var served: [[UInt32]] = [[], [], []]
+    for _ in 0..<500 {
+      let member = try #require(test.queue.takeFirst())
+      served[member < 1_000 ? Int(member % 2) : 2].append(member)
+    }
+    #expect(served.map(\.count).elementsEqual([50, 200, 250]) { abs($0 - $1) <= 2 }, "\(served.map(\.count))")
+    for flow in served { #expect(flow == flow.sorted()) }
+    // Anybody can still leave, and the rest is served to the end.
+    test.queue.remove(1_499)
+    var left = 0
+    while test.queue.takeFirst() != nil { left += 1 }
+    #expect(left == 899 && test.queue.isEmpty && test.queue.activeWeight == 0)
   }
 
   @Test(

@@ -201,6 +201,20 @@ import Testing
 }
 
 @Suite struct SheddingPlanTests {
+  @Test("with other weights the plan goes on with what was asked for")
+  func reweighting() {
+    var random = RandomSource(seed: 1)
+    var plan = SheddingPlan(weights: FairWeights([1, 1]))
+    defer { plan.destroy() }
+    for _ in 0..<1_000 { _ = plan.refuses(1, random: &random) }
+    plan.renew(severity: 0.5)
+    let before = plan.refusedPart(of: 1)
+    plan = plan.reweighted(FairWeights([1, 2, 1]))
+    #expect(before > 0.4 && plan.refusedPart(of: 1) == before && plan.refusedPart(of: 2) == 0)
+    plan.renew(severity: 0.5)
+    #expect(plan.refusedPart(of: 1) > 0.4 && plan.refusedPart(of: 2) == 0)
+  }
+
   /// The part of each flow that is refused, after some windows with these requests in each.
   private func refused(_ weights: [Double], _ demands: [Int], severity: Double) -> [Double] {
     let plan = SheddingPlan(weights: FairWeights(weights))

@@ -6,7 +6,7 @@
 
 public import Base
 
-/// The number of a workload: its place in the configuration, from 1. 0 is `other`: everything that none matches.
+/// The number of a workload, from 1. 0 is `other`: everything that none matches.
 public typealias WorkloadNumber = UInt16
 
 /// What tells one workload from the others. One match of any kind is enough.
@@ -27,17 +27,20 @@ public struct WorkloadRule: Hashable, Sendable {
 
 /// All workloads, immutable; shards share it.
 public final class WorkloadTable: Sendable {
-  /// `other`, then the configured ones: the number is the index.
-  public let names: [String]
+  /// Are there any?
+  public let isEmpty: Bool
   /// Every configured cgroup with its workload's number.
   public let cgroups: [CGroupTree.Entry]
   private let networks: NetworkTable
   private let users: NumberTable
 
-  /// - Parameter rules: at most 65,534; those after them are left out.
-  public init(_ rules: [WorkloadRule]) {
-    let numbered = rules.prefix(Int(WorkloadNumber.max) - 1).enumerated().map { (WorkloadNumber($0 + 1), $1) }
-    names = [Self.other] + numbered.map(\.1.name)
+  /// - Parameters:
+  ///   - rules: at most 65,534; those after them are left out.
+  ///   - numbers: by rule; nil for their places, from 1. What is matched by one with 0 is `other`.
+  public init(_ rules: [WorkloadRule], numbers: [WorkloadNumber]? = nil) {
+    isEmpty = rules.isEmpty
+    let places = (0..<min(rules.count, Int(WorkloadNumber.max) - 1)).map { WorkloadNumber($0 + 1) }
+    let numbered = Array(zip(numbers ?? places, rules))
     networks = NetworkTable(numbered.flatMap { number, rule in rule.networks.map { ($0, number) } })
     users = NumberTable(
       Dictionary(
@@ -50,8 +53,6 @@ public final class WorkloadTable: Sendable {
     namesUsers = numbered.contains { !$1.users.isEmpty }
   }
 
-  /// Are there any?
-  public var isEmpty: Bool { names.count == 1 }
   /// Does any match by user?
   public let namesUsers: Bool
   /// Does any match by cgroup?

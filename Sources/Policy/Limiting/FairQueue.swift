@@ -95,8 +95,12 @@ public struct FairQueue {
   /// An empty queue of `weights.count` flows, at most 65,535. The only allocation.
   /// - Parameter virtualTime: where it begins; tags go round, so it does not matter.
   public init(_ weights: FairWeights, links: FairLinks, virtualTime: UInt64 = 0) {
+    self.init(weights, links.links, virtualTime)
+  }
+
+  private init(_ weights: FairWeights, _ links: UnsafeMutablePointer<FairLinks.Link>, _ virtualTime: UInt64) {
     flowCount = min(max(weights.count, 1), Int(FlowNumber.max))
-    self.links = links.links
+    self.links = links
     steps = .allocate(capacity: flowCount)
     steps.initialize(repeating: 1 << 30, count: flowCount)
     for (number, step) in weights.steps.prefix(flowCount).enumerated() { steps[number] = step }
@@ -105,6 +109,19 @@ public struct FairQueue {
     heap = .allocate(capacity: flowCount)
     state = .allocate(capacity: 1)
     state.initialize(to: State(virtualTime: virtualTime))
+  }
+
+  /// The same queue with other weights, or more flows; who waits stays where it is, and so do debts. This one is destroyed.
+  /// - Parameter weights: of at least as many flows.
+  public func reweighted(_ weights: FairWeights) -> FairQueue {
+    precondition(weights.count >= flowCount, "flows of a queue do not go away")
+    let next = FairQueue(weights, links, state.pointee.virtualTime)
+    next.flows.update(from: flows, count: flowCount)
+    next.heap.update(from: heap, count: Int(state.pointee.activeCount))
+    next.state.pointee = state.pointee
+    next.reorder()
+    destroy()
+    return next
   }
 
   public func destroy() {
@@ -256,6 +273,13 @@ extension FairQueue {
     place(heap[last], position)
     siftUp(position)
     siftDown(position)
+  }
+
+  /// The weights are others than those the heap was built with.
+  private func reorder() {
+    let count = Int(state.pointee.activeCount)
+    state.pointee.activeWeight = (0..<count).reduce(0) { $0 &+ weight(Int(heap[$1])) }
+    for position in (0..<count / 2).reversed() { siftDown(position) }
   }
 
   private func weight(_ number: Int) -> UInt64 { (1 << 40) / max(steps[number], 1) }

@@ -33,6 +33,18 @@ public struct SheddingPlan {
     }
   }
 
+  /// The same plan for other weights, or more flows. This one is destroyed.
+  public func reweighted(_ weights: FairWeights) -> SheddingPlan {
+    let next = SheddingPlan(weights: weights)
+    for number in 0..<min(count, next.count) {
+      next.flows[number].arrivals = flows[number].arrivals
+      next.flows[number].demand = flows[number].demand
+      next.flows[number].threshold = flows[number].threshold
+    }
+    destroy()
+    return next
+  }
+
   public func destroy() { flows.deallocate() }
 
   /// Counts a request and says whether to refuse it. A flow there is not counts as the first.

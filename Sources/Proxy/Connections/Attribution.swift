@@ -22,7 +22,7 @@ import Telemetry
 
 /// A shard's means to tell callers apart. Reached only by its shard.
 final class Callers {
-  let workloads: WorkloadTable
+  private(set) var workloads: WorkloadTable
   var host: HostTables
   /// Nil where nobody has to be asked, or the kernel does not allow it.
   fileprivate var owners: SocketOwners?
@@ -44,6 +44,17 @@ final class Callers {
     self.workloads = workloads
     self.host = host
     owners = workloads.needsOwners ? try? SocketOwners() : nil
+  }
+
+  /// Other workloads hold from now on; who waits goes on waiting.
+  fileprivate func take(_ workloads: WorkloadTable, host: HostTables) {
+    self.workloads = workloads
+    self.host = host
+    if !workloads.needsOwners {
+      owners = nil
+    } else if owners == nil {
+      owners = try? SocketOwners()
+    }
   }
 
   /// More connections than this do not wait at the same time: the next go on with what is known.
@@ -146,6 +157,18 @@ extension Shard {
     settle(callers) { host.cgroups.value(of: $0.cgroup) }
   }
 
+  /// Other workloads hold from now on. Connections that are known stay what they are; those that wait to hear of their cgroup
+  /// are what that says now.
+  func takeCallers(_ workloads: WorkloadTable, host: HostTables) {
+    guard let callers else {
+      callers = Callers(workloads, host: host)
+      return
+    }
+    callers.take(workloads, host: host)
+    settle(callers) { host.cgroups.value(of: $0.cgroup) ?? (workloads.namesCGroups ? nil : 0) }
+    for waiting in callers.waiting { node.ask(about: waiting.cgroup) }
+  }
+
   /// When the first connection will have waited long enough.
   var nextAttribution: MonotonicInstant? { callers?.waiting.first?.deadline }
 
@@ -191,10 +214,13 @@ extension PeerAddress {
 
 extension WorkloadTable {
   /// Compiles what is configured; users are looked up. For the control thread.
-  /// - Parameter number: the number of a user; nil when there is none of that name.
+  /// - Parameters:
+  ///   - numbers: of the workloads, in their order; nil for their places.
+  ///   - number: the number of a user; nil when there is none of that name.
   /// - Returns: the table, and what of it cannot be matched on this host, one line each.
   static func compiled(
-    _ workloads: [Configuration.Workload], number: (String) -> UInt32? = UserNames.number
+    _ workloads: [Configuration.Workload], numbers: [WorkloadNumber]? = nil,
+    number: (String) -> UInt32? = UserNames.number
   ) -> (table: WorkloadTable, problems: [String]) {
     var problems: [String] = []
     var taken: [UInt32: String] = [:]
@@ -217,6 +243,6 @@ extension WorkloadTable {
       }
       return WorkloadRule(name: workload.name, networks: workload.addresses, users: users, cgroups: workload.cgroups)
     }
-    return (WorkloadTable(rules), problems)
+    return (WorkloadTable(rules, numbers: numbers), problems)
   }
 }

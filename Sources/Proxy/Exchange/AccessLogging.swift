@@ -20,7 +20,7 @@ extension Shard {
       downstream.pointee.wire == .http2 ? 20 : requestHead.pointee.version == .http10 ? 10 : 11
     record.pointee.listener = node.logNames.listener(Int(downstream.pointee.origin))
     record.pointee.peer = RecordedAddress(downstream.pointee.peer)
-    record.pointee.workload = node.logNames.workload(downstream.pointee.workload)
+    record.pointee.workload = sharing.pointee.workloads[Int(downstream.pointee.workload)].logName
     if requestHead.pointee.hasTraceparent { noteTrace(record, bytes) }
     exchange.pointee.record = index
   }
@@ -32,7 +32,7 @@ extension Shard {
     record.initialize(to: AccessRecord())
     record.pointee.listener = node.logNames.listener(Int(downstream.pointee.origin))
     record.pointee.peer = RecordedAddress(downstream.pointee.peer)
-    record.pointee.workload = node.logNames.workload(downstream.pointee.workload)
+    record.pointee.workload = sharing.pointee.workloads[Int(downstream.pointee.workload)].logName
     exchange.pointee.record = index
   }
 
@@ -51,7 +51,7 @@ extension Shard {
     slot.pointee.wallTimeNanoseconds = WallClock.nowNanoseconds()
     slot.pointee.listener = node.logNames.listener(Int(downstream.pointee.origin))
     slot.pointee.peer = RecordedAddress(downstream.pointee.peer)
-    slot.pointee.workload = node.logNames.workload(downstream.pointee.workload)
+    slot.pointee.workload = sharing.pointee.workloads[Int(downstream.pointee.workload)].logName
     slot.pointee.status = error.status
     slot.pointee.errorCode = error.code
     if accessLog.commit() { node.accessLogIsHalfFull() }
@@ -88,19 +88,15 @@ extension Shard {
   }
 }
 
-/// The numbers of the snapshot's listeners and workloads in the log's table of names.
+/// The numbers of the snapshot's listeners in the log's table of names.
 struct LogNames: Sendable {
   private let listeners: [UInt32]
-  private let workloads: [UInt32]
 
   init(_ snapshot: Snapshot, _ names: NameTable) {
     listeners = snapshot.configuration.listeners.map { names.number(of: $0.name) }
-    // Absent things are left out of the log, and so is `other`.
-    workloads = [0] + snapshot.workloads.names.dropFirst().map { names.number(of: $0) }
   }
 
   func listener(_ index: Int) -> UInt32 { index < listeners.count ? listeners[index] : 0 }
-  func workload(_ number: WorkloadNumber) -> UInt32 { Int(number) < workloads.count ? workloads[Int(number)] : 0 }
 }
 
 extension RecordedAddress {

@@ -10,8 +10,9 @@ extension Shard {
   func limitRefusal(_ downstream: ConnectionPointer) -> ProxyError? {
     if isShed(downstream) { return .overloaded }
     let workload = downstream.pointee.workload
-    guard let limit = sharing.pointee.rates[Int(workload)].requests else { return nil }
-    if pass(node.workloadCells.requests(workload).pointee.take(limit, now: state.pointee.now)) { return nil }
+    let own = sharing.pointee.workloads + Int(workload)
+    guard let limit = own.pointee.requests else { return nil }
+    if pass(own.pointee.requestCell.pointee.take(limit, now: state.pointee.now)) { return nil }
     statistics.workloads.countRateLimited(workload)
     return .rateLimited
   }
@@ -35,16 +36,16 @@ extension Shard {
 
   /// A request that was let through for its workload is refused after all.
   private func giveBack(workloadOf downstream: ConnectionPointer) {
-    let workload = downstream.pointee.workload
-    guard let limit = sharing.pointee.rates[Int(workload)].requests else { return }
-    node.workloadCells.requests(workload).pointee.giveBack(limit)
+    let own = sharing.pointee.workloads + Int(downstream.pointee.workload)
+    if let limit = own.pointee.requests { own.pointee.requestCell.pointee.giveBack(limit) }
   }
 
   /// Whether a fresh connection is one too many of its workload: then it has been answered, and is ending.
   func refuseConnection(_ connection: ConnectionPointer, isStream: Bool) -> Bool {
     let workload = connection.pointee.workload
-    guard let limit = sharing.pointee.rates[Int(workload)].connections else { return false }
-    if pass(node.workloadCells.connections(workload).pointee.take(limit, now: state.pointee.now)) { return false }
+    let own = sharing.pointee.workloads + Int(workload)
+    guard let limit = own.pointee.connections else { return false }
+    if pass(own.pointee.connectionCell.pointee.take(limit, now: state.pointee.now)) { return false }
     statistics.workloads.countConnectionRateLimited(workload)
     if isStream {
       statistics.countError(.connectionRateLimited)
@@ -69,24 +70,5 @@ extension Shard {
     case .tooManyConnections, .tooManyRequests, .nodeFull, .overloaded: 1
     default: nil
     }
-  }
-}
-
-/// The cells of workloads' rates, by workload number. Shared by all shards.
-struct WorkloadRateCells: @unchecked Sendable {
-  private let cells: UnsafeMutablePointer<RateCell>
-  private let count: Int
-
-  init(workloadCount: Int) {
-    count = max(workloadCount, 1)
-    cells = .allocate(capacity: count * 2)
-    for position in 0..<(count * 2) { (cells + position).initialize(to: RateCell()) }
-  }
-
-  func deallocate() { cells.deallocate() }
-
-  func requests(_ workload: FlowNumber) -> UnsafeMutablePointer<RateCell> { cells + min(Int(workload), count - 1) }
-  func connections(_ workload: FlowNumber) -> UnsafeMutablePointer<RateCell> {
-    cells + count + min(Int(workload), count - 1)
   }
 }

@@ -1,28 +1,21 @@
 // What a shard needs to share itself and the services between workloads, to keep rates, and to refuse when there is too much.
-// Set up once; `FairSharing.swift`, `RateLimiting.swift` and `Overload.swift` work with it.
+// `FairSharing.swift`, `RateLimiting.swift` and `Overload.swift` work with it.
 
 import Base
 import Configuration
 import Policy
 
-/// The limits of one workload in the units the cells count in.
-struct WorkloadRates {
-  var requests: RateLimit?
-  var connections: RateLimit?
-}
-
 /// Reached through a pointer, like `ShardState`.
 struct Sharing {
   /// Whether workloads are configured: then who has to wait does so by workload.
-  let isActive: Bool
-  let weights: FairWeights
+  private(set) var isActive: Bool
+  private(set) var weights: FairWeights
   let links: FairLinks
   /// Exchanges that wait for their turn on this shard.
-  let ready: FairQueue
-  let plan: SheddingPlan
-  /// By workload number.
-  let rates: UnsafeMutablePointer<WorkloadRates>
-  let workloadCount: Int
+  private(set) var ready: FairQueue
+  private(set) var plan: SheddingPlan
+  /// By workload number; the plan's, whose snapshot the shard keeps.
+  private(set) var workloads: UnsafePointer<WorkloadLimits>
   /// Exchanges that lost their place in a queue to others: answered before the turn ends.
   var evicted = SlotList()
   /// Services with places to give to who waits; no generations.
@@ -33,22 +26,24 @@ struct Sharing {
   var retryAfterSeconds: UInt32 = 0
 
   /// - Parameter exchanges: how many a shard has at most.
-  init(_ workloads: [Configuration.Workload], exchanges: UInt32, now: MonotonicInstant) throws(MappingError) {
-    isActive = !workloads.isEmpty
-    // `other` comes first.
-    weights = FairWeights([1] + workloads.map(\.weight))
+  init(_ workloads: WorkloadPlan, exchanges: UInt32, now: MonotonicInstant) throws(MappingError) {
+    isActive = workloads.isActive
+    weights = workloads.weights
     links = try FairLinks(capacity: exchanges)
     ready = FairQueue(weights, links: links)
     plan = SheddingPlan(weights: weights)
-    workloadCount = workloads.count + 1
-    rates = .allocate(capacity: workloadCount)
-    rates.initialize(to: WorkloadRates())
-    for (position, workload) in workloads.enumerated() {
-      (rates + position + 1).initialize(
-        to: WorkloadRates(requests: workload.rateLimit?.compiled, connections: workload.connectionRate?.compiled))
-    }
+    self.workloads = workloads.limits
     lag = LoopLag(now: now)
     overload = OverloadController(now: now)
+  }
+
+  /// Other workloads hold from now on. Who waits stays where it is.
+  mutating func take(_ workloads: WorkloadPlan) {
+    isActive = workloads.isActive
+    weights = workloads.weights
+    ready = ready.reweighted(weights)
+    plan = plan.reweighted(weights)
+    self.workloads = workloads.limits
   }
 
   /// The owner calls it once.
@@ -56,7 +51,6 @@ struct Sharing {
     ready.destroy()
     plan.destroy()
     links.destroy()
-    rates.deallocate()
     evicted.destroy()
     freed.destroy()
   }

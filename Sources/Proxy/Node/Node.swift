@@ -34,7 +34,7 @@ public final class Node: @unchecked Sendable {
   private let checker: HealthChecker
   let sources: DiscoverySources
   private let waiting = WaitingQuestions()
-  private let loop: ControlLoop
+  let loop: ControlLoop
   /// When names are forgotten because an answer does not hold any longer.
   private var forgetting: (timer: UInt64, deadline: MonotonicInstant)?
   /// Of what names lead to.
@@ -45,6 +45,13 @@ public final class Node: @unchecked Sendable {
   let metrics: NodeMetrics
   /// The control thread's.
   var survey: HostSurvey
+  var workloadNumbering: WorkloadNumbering
+  /// Looks for workloads that can be forgotten.
+  var settling: UInt64?
+  /// The access log's.
+  let names: NameTable
+  /// Called on the control thread after workloads have changed.
+  public var onNewWorkloads: () -> Void = {}
   private let listenerKeeping: [ListenerSocket.Keeping]
   /// Whether a process may come after this one, for which sockets are kept. The control thread's own.
   private var keepsListeners = true
@@ -62,11 +69,15 @@ public final class Node: @unchecked Sendable {
     loop: ControlLoop, keeper: (any ListenerKeeper)? = nil, log: @escaping (String) -> Void = { _ in }
   ) throws(NodeError) -> Node {
     let metrics = NodeMetrics(registry: registry)
-    let snapshot = Snapshot(configuration, generation: 1, metrics: metrics, shardCount: shardCount)
-    let shared = NodeShared(
-      shardCount: shardCount, logNames: LogNames(snapshot, names), workloadCount: snapshot.workloads.names.count)
-    var survey = HostSurvey(snapshot.workloads)
-    if snapshot.workloads.needsOwners { _ = survey.look() }
+    var numbering = WorkloadNumbering()
+    let workloads = WorkloadPlan(
+      configuration.workloads, numbering: &numbering, metrics: metrics.workloads, shardCount: shardCount,
+      logNames: names)
+    let snapshot = Snapshot(
+      configuration, generation: 1, metrics: metrics, shardCount: shardCount, workloads: workloads)
+    let shared = NodeShared(shardCount: shardCount, logNames: LogNames(snapshot, names))
+    var survey = HostSurvey(workloads.table)
+    if workloads.table.needsOwners { _ = survey.look() }
     let passed = PassedListeners(keeper?.takePassed() ?? [], for: configuration.listeners)
     var shards: [Shard] = []
     for index in 0..<shardCount {
@@ -95,7 +106,8 @@ public final class Node: @unchecked Sendable {
     let sources = DiscoverySources(configuration, directory, loop, log: log)
     let node = try Node(
       registry: registry, metrics: metrics, snapshot: snapshot, directory: directory, checker: checker,
-      sources: sources, loop: loop, shared: shared, shards: shards, listeners: opening, survey: survey)
+      sources: sources, loop: loop, shared: shared, shards: shards, listeners: opening, survey: survey,
+      numbering: numbering, names: names)
     sources.onNews = { [weak node] names, mayLeadElsewhere in node?.discoveryHasNews(names, mayLeadElsewhere) }
     // Whoever asked before is answered now; whoever asks from now on wakes us.
     shared.onQuestion { [weak node] in loop.post { [weak node] in node?.answerQuestions() } }
@@ -107,9 +119,11 @@ public final class Node: @unchecked Sendable {
   private init(
     registry: Registry, metrics: NodeMetrics, snapshot: Snapshot, directory: ServiceDirectory, checker: HealthChecker,
     sources: DiscoverySources, loop: ControlLoop, shared: NodeShared, shards: [Shard], listeners: ListenerOpening,
-    survey: HostSurvey
+    survey: HostSurvey, numbering: WorkloadNumbering, names: NameTable
   ) throws(NodeError) {
     self.survey = survey
+    workloadNumbering = numbering
+    self.names = names
     self.directory = directory
     self.checker = checker
     self.sources = sources
@@ -228,9 +242,11 @@ public final class Node: @unchecked Sendable {
   /// Another configuration holds from now on. What cannot change while the node runs must be the same
   /// (`Configuration.changesThatNeedRestart`).
   public func publish(_ configuration: Configuration) {
+    let workloads = workloadPlan(of: configuration)
+    let haveWorkloadsChanged = workloads !== snapshot.workloads
     let next = Snapshot(
       configuration, generation: snapshot.generation &+ 1, metrics: metrics, shardCount: shards.count,
-      former: snapshot)
+      workloads: workloads, former: snapshot)
     let former = Set(snapshot.configuration.staticServiceNames)
     directory.zone = configuration.node.zone
     directory.setStatic(configuration, captures: next.captures)
@@ -244,7 +260,8 @@ public final class Node: @unchecked Sendable {
     }
     formerSnapshot = snapshot
     snapshot = next
-    shared.broadcast(.publish(next))
+    shared.broadcast(.publish(next, survey.tables))
+    if haveWorkloadsChanged { onNewWorkloads() }
     forgetNames()
     for name in former.subtracting(configuration.staticServiceNames) { directory.remove(name) }
     for question in waiting.takeAll() { answer(question) }

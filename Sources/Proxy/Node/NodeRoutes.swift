@@ -26,13 +26,13 @@ extension Node {
   ///   - workload: the caller's; nil for one that is none.
   /// - Returns: nil when `head` is none, or there is no such workload.
   public func explainRoutes(head bytes: [UInt8], workload: String? = nil) -> [RouteExplanation]? {
-    guard let number = workloadNames.firstIndex(of: workload ?? WorkloadTable.other) else { return nil }
+    guard let number = snapshot.workloads.numbers[workload ?? WorkloadTable.other] else { return nil }
     let matcher = PatternMatcher()
     defer { matcher.destroy() }
     return bytes.withUnsafeBytes { bytes in
       var head = RequestHead()
       guard case .complete = HTTP1Parser.parseRequest(bytes, into: &head, limits: HTTP1Limits()) else { return nil }
-      return snapshot.routes.explain(head, bytes, workload: WorkloadNumber(truncatingIfNeeded: number), matcher)
+      return snapshot.routes.explain(head, bytes, workload: number, matcher)
     }
   }
 }

@@ -26,8 +26,8 @@ enum ShardMessage: Sendable {
   case tree(TreeNumber, SharedTree)
   /// What names led to no longer holds, and there are no trees.
   case forgetNames(generation: UInt32)
-  /// Another configuration.
-  case publish(Snapshot)
+  /// Another configuration, and what its workloads need to know of the host.
+  case publish(Snapshot, HostTables)
   /// A shard is at the limit of a service's connections and needs one: close an idle one.
   case freeConnection(service: UInt32)
   /// A connection of a service was closed while requests wait for one.
@@ -85,9 +85,8 @@ final class NodeShared: @unchecked Sendable {
   let shardCount: Int
   /// Downstream connections of the whole node.
   let downstreamConnections = LimitCell()
-  /// What the access log's records call listeners and services.
+  /// What the access log's records call listeners.
   let logNames: LogNames
-  let workloadCells: WorkloadRateCells
   /// Resident memory against its mark, in millionths; 0 without a mark.
   private let memory = Atomic<UInt64>(0)
   /// The ports of this node's listeners. Set before the shards run.
@@ -108,9 +107,7 @@ final class NodeShared: @unchecked Sendable {
   private let loads: UnsafeMutablePointer<Atomic<Int>>
   private static let loadStride = 128 / MemoryLayout<Atomic<Int>>.stride
 
-  /// - Parameter workloadCount: with `other`.
-  init(shardCount: Int, logNames: LogNames, workloadCount: Int = 1) {
-    workloadCells = WorkloadRateCells(workloadCount: workloadCount)
+  init(shardCount: Int, logNames: LogNames) {
     self.shardCount = shardCount
     self.logNames = logNames
     mailboxes = (0..<shardCount).map { _ in Mailbox(capacity: 65_536) }
@@ -121,7 +118,6 @@ final class NodeShared: @unchecked Sendable {
 
   deinit {
     loads.deallocate()
-    workloadCells.deallocate()
     for descriptor in wakeDescriptors where descriptor >= 0 { Glibc.close(descriptor) }
   }
 

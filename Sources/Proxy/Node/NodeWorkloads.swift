@@ -2,18 +2,20 @@
 
 import Base
 import Capture
+import Configuration
+import EventLoop
 import Telemetry
 
 extension Node {
-  /// Workloads' names by number: `other` first.
+  /// Workloads' names by number: `other` first; also of those that are gone and still have connections.
   public var workloadNames: [String] { snapshot.workloads.names }
 
   /// Must the host be looked at while the node runs?
-  public var needsSurveys: Bool { snapshot.workloads.needsOwners }
+  public var needsSurveys: Bool { snapshot.workloads.table.needsOwners }
 
   /// What of the configured workloads cannot be matched on this host, one line each.
   public func workloadProblems() -> [String] {
-    var problems = snapshot.workloadProblems
+    var problems = snapshot.workloads.problems
     if survey.lacksCGroups {
       problems.append(
         "cgroups of workloads are not matched: no cgroup version 2 hierarchy is mounted at /sys/fs/cgroup; boot with "
@@ -31,6 +33,37 @@ extension Node {
     return problems
   }
 
+  /// What shards work with of a configuration's workloads: what they have, where it says the same.
+  func workloadPlan(of configuration: Configuration) -> WorkloadPlan {
+    let current = snapshot.workloads
+    if current.configured == configuration.workloads, current.problems.isEmpty { return current }
+    let plan = WorkloadPlan(
+      configuration.workloads, numbering: &workloadNumbering, metrics: metrics.workloads, shardCount: shardCount,
+      logNames: names)
+    survey = HostSurvey(plan.table)
+    if plan.table.needsOwners { _ = survey.look() }
+    settleWorkloadsLater()
+    return plan
+  }
+
+  /// Those that are gone are forgotten once they have no connections.
+  private func settleWorkloadsLater() {
+    guard workloadNumbering.isUnsettled, settling == nil else { return }
+    let rest = WorkloadNumbering.restNanoseconds
+    settling = loop.schedule(at: MonotonicInstant.now().advanced(byNanoseconds: rest)) { [weak self] in
+      self?.settleWorkloads()
+    }
+  }
+
+  private func settleWorkloads() {
+    settling = nil
+    let forgotten = workloadNumbering.settle(now: .now()) {
+      gauge(metrics.workloads.connections.family, [$0]) == 0
+    }
+    for name in forgotten { metrics.workloads.retire(name) }
+    settleWorkloadsLater()
+  }
+
   /// Called from a shard's thread when a connection waits to hear whose its cgroup is.
   public func onUnknownCGroup(_ wake: @escaping @Sendable () -> Void) { shared.onUnknownCGroup(wake) }
 
@@ -41,9 +74,9 @@ extension Node {
     for shard in 0..<shardCount { _ = shared.send(.host(survey.tables), to: shard) }
   }
 
-  /// Every workload's counters now, `other` first.
+  /// Every configured workload's counters now, in the configuration's order, `other` first.
   public func workloadSummaries() -> [WorkloadSummary] {
-    snapshot.workloads.names.map { name in
+    ([WorkloadTable.other] + snapshot.workloads.configured.map(\.name)).map { name in
       WorkloadSummary(
         name: name, connections: gauge(metrics.workloads.connections.family, [name]),
         responses: ServiceCells.classes.map { counter(metrics.workloads.requests.family, [name, $0]) },

@@ -33,20 +33,22 @@ final class Snapshot: Sendable {
   let routes: RouteTable
   /// What counts the rules' requests; nil where nobody does.
   let routeCells: RouteCells?
-  /// Who may be calling, and which of it cannot be matched on this host.
-  let workloads: WorkloadTable
-  let workloadProblems: [String]
+  /// Who may be calling.
+  let workloads: WorkloadPlan
 
   /// - Parameters:
   ///   - metrics: where the rules' requests are counted.
+  ///   - workloads: those of the configuration; nil to number them as if there were no others.
   ///   - former: what holds until now; its rules' rates go on.
   init(
     _ configuration: Configuration, generation: UInt64, metrics: NodeMetrics? = nil, shardCount: Int = 0,
-    former: Snapshot? = nil
+    workloads: WorkloadPlan? = nil, former: Snapshot? = nil
   ) {
     self.generation = generation
     self.configuration = configuration
-    (workloads, workloadProblems) = WorkloadTable.compiled(configuration.workloads)
+    let workloads =
+      workloads ?? WorkloadPlan(configuration.workloads, metrics: metrics?.workloads, shardCount: shardCount)
+    self.workloads = workloads
     sendsVia = configuration.node.via
     viaPseudonym = Array(configuration.node.name.utf8)
     viaLine = configuration.node.via ? Array("via: 1.1 \(configuration.node.name)\r\n".utf8) : []
@@ -65,10 +67,7 @@ final class Snapshot: Sendable {
     self.fixedTargets = fixedTargets
     identifiers = IdentifierTable(configuration.identifiers)
     var random = RandomSource.seededByKernel()
-    let numbers = workloads.names.enumerated().map { ($1, WorkloadNumber(truncatingIfNeeded: $0)) }
-    routes = RouteTable(
-      configuration.routes.map(\.rule), workloads: Dictionary(numbers, uniquingKeysWith: { first, _ in first }),
-      random: &random)
+    routes = RouteTable(configuration.routes.map(\.rule), workloads: workloads.numbers, random: &random)
     firstRouteTarget = UInt32(truncatingIfNeeded: targets.count)
     self.targets = targets + routes.destinations
     routeCells = metrics.map {

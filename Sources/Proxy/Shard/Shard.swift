@@ -63,8 +63,8 @@ final class Shard {
   let destinations: OriginalDestinations?
   /// SO_MARK of upstream sockets; 0 for none.
   let upstreamMark: UInt32
-  /// Nil where no workloads are configured.
-  let callers: Callers?
+  /// Nil where no workloads are or were configured.
+  var callers: Callers?
   let state: UnsafeMutablePointer<ShardState>
   let sharing: UnsafeMutablePointer<Sharing>
   private let batch: UnsafeMutablePointer<Completion>
@@ -102,8 +102,8 @@ final class Shard {
     names = NameCache(random: &random)
     statistics = ShardStatistics(
       metrics: metrics, shard: index, listeners: snapshot.configuration.listeners.map(\.name),
-      workloads: snapshot.workloads.names)
-    callers = Callers(snapshot.workloads, host: host)
+      workloads: snapshot.workloads)
+    callers = Callers(snapshot.workloads.table, host: host)
     requestHead = .allocate(capacity: 1)
     requestHead.initialize(to: RequestHead(maximumFields: limits.head.headers))
     responseHead = .allocate(capacity: 1)
@@ -136,7 +136,7 @@ final class Shard {
     helloScratch = .allocate(byteCount: ClientHello.maximumMessageByteCount, alignment: 8)
     sharing = .allocate(capacity: 1)
     sharing.initialize(
-      to: try Sharing(snapshot.configuration.workloads, exchanges: Shard.exchangeCapacity, now: now))
+      to: try Sharing(snapshot.workloads, exchanges: Shard.exchangeCapacity, now: now))
     setNaming()
     setRoutes()
   }
@@ -152,7 +152,8 @@ final class Shard {
   var limits: ShardLimits { @inline(__always) get { state.pointee.limits } }
 
   /// A new configuration holds from now on. Exchanges that have begun finish as they began.
-  private func publish(_ snapshot: Snapshot) {
+  private func publish(_ snapshot: Snapshot, _ host: HostTables) {
+    if snapshot.workloads !== self.snapshot.workloads { take(snapshot.workloads, host) }
     self.snapshot = snapshot
     let headers = limits.head.headers
     state.pointee.limits = ShardLimits(snapshot.configuration.limits)
@@ -166,6 +167,21 @@ final class Shard {
     }
     setNaming()
     setRoutes()
+  }
+
+  /// Other workloads hold from now on. What is open keeps its number, which stays its workload's.
+  private func take(_ workloads: WorkloadPlan, _ host: HostTables) {
+    statistics.workloads.take(workloads, shard: index)
+    sharing.pointee.take(workloads)
+    for number in 0..<services.count {
+      guard let service = services.find(number), let queue = service.pointee.queue else { continue }
+      let next = queue.reweighted(workloads.weights)
+      service.pointee.queue = next
+      service.pointee.shared.pointee.waiting.set(next.activeWeight, shard: index)
+      // Without workloads there may be more places than before.
+      givePlacesLater(service)
+    }
+    takeCallers(workloads.table, host: host)
   }
 
   private func setNaming() {
@@ -381,7 +397,7 @@ final class Shard {
       case .forgetNames(let generation):
         state.pointee.namesGeneration = generation
         trees.forget()
-      case .publish(let snapshot): publish(snapshot)
+      case .publish(let snapshot, let host): publish(snapshot, host)
       case .adopt(let descriptor, let listener): adopt(descriptor, listener)
       case .ping(let roll): roll.answer()
       case .connections(let gather, let limit): gather.add(listConnections(limit: limit))

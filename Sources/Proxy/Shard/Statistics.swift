@@ -297,9 +297,11 @@ final class ShardStatistics {
   private let errors: UnsafeMutablePointer<CounterCell>
   private let listeners: [GaugeCell]
   private let unknownServices: ServiceCells
+  /// Keeps the memory of `workloads` where no snapshot does.
+  private let ownPlan: WorkloadPlan?
 
-  /// - Parameter workloads: their names, by number.
-  init(metrics: NodeMetrics, shard: Int, listeners: [String], workloads: [String] = [WorkloadTable.other]) {
+  /// - Parameter workloads: nil for none.
+  init(metrics: NodeMetrics, shard: Int, listeners: [String], workloads: WorkloadPlan? = nil) {
     let common = metrics.common
     downstreamConnections = common.connections.cell(shard: shard, labels: ["downstream"])
     upstreamConnections = common.connections.cell(shard: shard, labels: ["upstream"])
@@ -330,7 +332,9 @@ final class ShardStatistics {
     proxyHeaders = listeners.map { listener in
       InlineArray { metrics.proxyHeaders.cell(shard: shard, labels: [listener, "\(ProxyHeaderOutcome.allCases[$0])"]) }
     }
-    self.workloads = WorkloadCells(metrics.workloads, shard: shard, names: workloads)
+    let plan = workloads ?? WorkloadPlan(metrics: metrics.workloads, shardCount: shard + 1)
+    ownPlan = workloads == nil ? plan : nil
+    self.workloads = WorkloadCells(plan, shard: shard)
     routing = RoutingCells(metrics.routing, shard: shard)
     foundOwners = metrics.workloads.lookups.cell(shard: shard, labels: ["found"])
     absentOwners = metrics.workloads.lookups.cell(shard: shard, labels: ["absent"])

@@ -42,47 +42,68 @@ struct WorkloadMetrics: Sendable {
   }
 }
 
-/// One shard's cells of all workloads, by their numbers.
+extension WorkloadMetrics {
+  /// Takes a workload's series out of what is exported.
+  func retire(_ name: String) {
+    for statusClass in ServiceCells.classes { requests.retire(labels: [name, statusClass]) }
+    connections.retire(labels: [name])
+    for direction in ["in", "out"] { bytes.retire(labels: [name, direction]) }
+    for scope in ["workload", "connection"] { rateLimited.retire(labels: [scope, name]) }
+    for reason in ["loop_lag", "memory"] { shed.retire(labels: [name, reason]) }
+    queued.retire(labels: [name])
+  }
+}
+
+/// One workload's cells on one shard.
+struct WorkloadCounters {
+  /// By status class, as `ServiceCells.classes`.
+  var requests: InlineArray<6, CounterCell>
+  let connections: GaugeCell
+  let bytesIn: CounterCell
+  let bytesOut: CounterCell
+  let rateLimited: CounterCell
+  let connectionsRateLimited: CounterCell
+  let shedByLag: CounterCell
+  let shedByMemory: CounterCell
+  let queued: GaugeCell
+
+  init(_ metrics: WorkloadMetrics, shard: Int, name: String) {
+    requests = InlineArray { metrics.requests.cell(shard: shard, labels: [name, ServiceCells.classes[$0]]) }
+    connections = metrics.connections.cell(shard: shard, labels: [name])
+    bytesIn = metrics.bytes.cell(shard: shard, labels: [name, "in"])
+    bytesOut = metrics.bytes.cell(shard: shard, labels: [name, "out"])
+    rateLimited = metrics.rateLimited.cell(shard: shard, labels: ["workload", name])
+    connectionsRateLimited = metrics.rateLimited.cell(shard: shard, labels: ["connection", name])
+    shedByLag = metrics.shed.cell(shard: shard, labels: [name, "loop_lag"])
+    shedByMemory = metrics.shed.cell(shard: shard, labels: [name, "memory"])
+    queued = metrics.queued.cell(shard: shard, labels: [name])
+  }
+}
+
+/// One shard's cells of all workloads, by their numbers. The memory is the plan's.
 struct WorkloadCells {
-  private let cells: UnsafeMutablePointer<Cells>
-  private let count: Int
-
-  private struct Cells {
-    /// By status class, as `ServiceCells.classes`.
-    var requests: InlineArray<6, CounterCell>
-    let connections: GaugeCell
-    let bytesIn: CounterCell
-    let bytesOut: CounterCell
-    let rateLimited: CounterCell
-    let connectionsRateLimited: CounterCell
-    let shedByLag: CounterCell
-    let shedByMemory: CounterCell
-    let queued: GaugeCell
+  private struct Table {
+    var counters: UnsafeMutablePointer<WorkloadCounters>
+    var count: Int
   }
 
-  init(_ metrics: WorkloadMetrics, shard: Int, names: [String]) {
-    count = names.count
-    cells = .allocate(capacity: max(count, 1))
-    for (number, name) in names.enumerated() {
-      (cells + number).initialize(
-        to: Cells(
-          requests: InlineArray { metrics.requests.cell(shard: shard, labels: [name, ServiceCells.classes[$0]]) },
-          connections: metrics.connections.cell(shard: shard, labels: [name]),
-          bytesIn: metrics.bytes.cell(shard: shard, labels: [name, "in"]),
-          bytesOut: metrics.bytes.cell(shard: shard, labels: [name, "out"]),
-          rateLimited: metrics.rateLimited.cell(shard: shard, labels: ["workload", name]),
-          connectionsRateLimited: metrics.rateLimited.cell(shard: shard, labels: ["connection", name]),
-          shedByLag: metrics.shed.cell(shard: shard, labels: [name, "loop_lag"]),
-          shedByMemory: metrics.shed.cell(shard: shard, labels: [name, "memory"]),
-          queued: metrics.queued.cell(shard: shard, labels: [name])))
-    }
+  private let table: UnsafeMutablePointer<Table>
+
+  init(_ plan: WorkloadPlan, shard: Int) {
+    table = .allocate(capacity: 1)
+    table.initialize(to: Table(counters: plan.counters(of: shard), count: plan.count))
   }
 
-  func deallocate() { cells.deallocate() }
+  /// Other workloads hold from now on; their plan lives as long as this uses it.
+  func take(_ plan: WorkloadPlan, shard: Int) {
+    table.pointee = Table(counters: plan.counters(of: shard), count: plan.count)
+  }
 
-  private func cells(of workload: WorkloadNumber) -> UnsafeMutablePointer<Cells> {
-    precondition(Int(workload) < count, "a workload of another snapshot")
-    return cells + Int(workload)
+  func deallocate() { table.deallocate() }
+
+  private func cells(of workload: WorkloadNumber) -> UnsafeMutablePointer<WorkloadCounters> {
+    precondition(Int(workload) < table.pointee.count, "a workload of another node")
+    return table.pointee.counters + Int(workload)
   }
 
   /// A connection opened (1) or closed (-1).
