@@ -5,7 +5,7 @@
 public enum AccessLogFormat: String, CaseIterable, Sendable {
   /// One JSON object a line. Absent things are left out; cut texts come with their original length.
   case json
-  /// `peer - - [time] "METHOD path HTTP/1.1" status bytes "host" service endpoint seconds retries code workload`
+  /// `peer - - [time] "METHOD path HTTP/1.1" status bytes "host" service endpoint seconds retries code workload route`
   case text
 
   /// Appends one line with its line feed.
@@ -29,6 +29,10 @@ public enum AccessLogFormat: String, CaseIterable, Sendable {
     if record.workload != 0 {
       output.append(",\"workload\":")
       output.append(jsonString: names.name(of: record.workload))
+    }
+    if record.route != 0 {
+      output.append(",\"route\":")
+      output.append(jsonString: names.name(of: record.route))
     }
     appendField("endpoint", record.endpoint, &output)
     output.append(",\"method\":")
@@ -97,6 +101,8 @@ public enum AccessLogFormat: String, CaseIterable, Sendable {
     if record.errorCode == 0 { output.append("-") } else { appendCode(record.errorCode, &output) }
     output.append(" ")
     if record.workload == 0 { output.append("-") } else { output.append(logText: names.name(of: record.workload)) }
+    output.append(" ")
+    if record.route == 0 { output.append("-") } else { output.append(logText: names.name(of: record.route)) }
     output.append("\n")
   }
 

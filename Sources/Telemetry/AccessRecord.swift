@@ -25,6 +25,8 @@ public struct AccessRecord: BitwiseCopyable, Sendable {
   public var endpoint: RecordedAddress
   /// 0 when no response was sent.
   public var status: UInt16
+  /// The rule it went by; an index into the writer's `NameTable`, 0 is "none".
+  public var route: UInt32
   /// `FL` number of the proxy's own error; 0 when there was none.
   public var errorCode: UInt16
   /// Lengths of the inline texts.
@@ -39,12 +41,12 @@ public struct AccessRecord: BitwiseCopyable, Sendable {
   /// The inline texts; bytes past the lengths are meaningless.
   public var method: InlineArray<11, UInt8>
   public var host: InlineArray<64, UInt8>
-  public var path: InlineArray<128, UInt8>
+  public var path: InlineArray<124, UInt8>
 
   /// An empty record. A shard does not need it: it clears a slot with `reset()`.
   public init() {
     (wallTimeNanoseconds, durationNanoseconds, firstByteNanoseconds, bytesIn, bytesOut) = (0, 0, 0, 0, 0)
-    (traceHigh, traceLow, listener, service, workload) = (0, 0, 0, 0, 0)
+    (traceHigh, traceLow, listener, service, workload, route) = (0, 0, 0, 0, 0, 0)
     (peer, endpoint) = (RecordedAddress(), RecordedAddress())
     (status, errorCode, hostLength, pathLength, methodLength, retryCount) = (0, 0, 0, 0, 0, 0)
     (originalPathLength, httpVersion) = (0, 0)
@@ -56,7 +58,7 @@ public struct AccessRecord: BitwiseCopyable, Sendable {
   /// Makes a used slot empty without touching the inline texts.
   @inlinable public mutating func reset() {
     (wallTimeNanoseconds, durationNanoseconds, firstByteNanoseconds, bytesIn, bytesOut) = (0, 0, 0, 0, 0)
-    (traceHigh, traceLow, listener, service, workload) = (0, 0, 0, 0, 0)
+    (traceHigh, traceLow, listener, service, workload, route) = (0, 0, 0, 0, 0, 0)
     (peer, endpoint) = (RecordedAddress(), RecordedAddress())
     (status, errorCode, hostLength, pathLength, methodLength, retryCount) = (0, 0, 0, 0, 0, 0)
     (originalPathLength, httpVersion) = (0, 0)
@@ -72,7 +74,7 @@ public struct AccessRecord: BitwiseCopyable, Sendable {
     hostLength = copyText(bytes, into: &host)
   }
 
-  /// Keeps the first 128 bytes, and remembers how many there were.
+  /// Keeps the first 124 bytes, and remembers how many there were.
   @inlinable public mutating func setPath(_ bytes: UnsafeRawBufferPointer) {
     pathLength = copyText(bytes, into: &path)
     originalPathLength = UInt16(clamping: bytes.count)

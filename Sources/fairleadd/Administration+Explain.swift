@@ -11,7 +11,14 @@ extension Administration {
   func explain(_ query: ExplainQuery, _ reply: @escaping @Sendable (ExplainReport) -> Void) {
     guard let node else { return reply(ExplainReport(request: query.description, verdict: "starting")) }
     var report = ExplainReport(request: query.description, verdict: "")
-    let rule = explainRules(query, node, &report)
+    let listener =
+      query.listener.map { name in configuration.listeners.first { $0.name == name } }
+      ?? configuration.listeners.first { $0.protocol != .tcp }
+    if listener == nil {
+      report.steps.append(
+        ExplainReport.Step(kind: "listener", subject: query.listener ?? "", result: "there is no such listener"))
+    }
+    let rule = listener.flatMap { explainRules(query, $0, node, &report) }
     if case .respond(let respond)? = rule?.rule.action.answer {
       (report.status, report.verdict) = (Int(respond.status), "the rule answers \(respond.status)")
       return reply(report)
@@ -20,30 +27,56 @@ extension Administration {
       (report.status, report.verdict) = (Int(redirect.status), "the rule redirects with \(redirect.status)")
       return reply(report)
     }
+    guard let override = explainOverride(query, listener, node, &report) else { return reply(report) }
     let destinations = rule?.rule.action.destinations ?? []
     if destinations.isEmpty {
-      explain(node.explain(head: query.head), "host: \(query.host)", node, &report)
+      explain(node.explain(head: query.head, override: override), "host: \(query.host)", node, &report)
     } else {
       for destination in destinations {
-        explain(node.explain(name: destination.name), "the rule's \(destination.name)", node, &report)
+        explain(
+          node.explain(name: destination.name, override: override), "the rule's \(destination.name)", node, &report)
       }
     }
     reply(report)
   }
 
-  /// The rule that has the request, and why those before it have not; nil for none.
-  private func explainRules(
-    _ query: ExplainQuery, _ node: Node, _ report: inout ExplainReport
-  ) -> Configuration.Route? {
-    guard !configuration.routes.isEmpty else { return nil }
-    let listener =
-      query.listener.map { name in configuration.listeners.first { $0.name == name } }
-      ?? configuration.listeners.first { $0.protocol != .tcp }
-    guard let listener else {
+  /// What the request itself wants to be delegated by, where its listener believes clients; nil when that ends it.
+  private func explainOverride(
+    _ query: ExplainQuery, _ listener: Configuration.Listener?, _ node: Node, _ report: inout ExplainReport
+  ) -> [DelegationEntry]? {
+    let brought = node.delegation(ofHead: query.head)
+    if case .none = brought { return [] }
+    guard let listener, listener.trust == .clients else {
       report.steps.append(
-        ExplainReport.Step(kind: "listener", subject: query.listener ?? "", result: "there is no such listener"))
+        ExplainReport.Step(
+          kind: "l5d-dtab", subject: "of the request",
+          result:
+            "ignored: \(listener.map { "listener \($0.name)" } ?? "the listener") does not trust its clients (trust: clients)"
+        ))
+      return []
+    }
+    switch brought {
+    case .none: return []
+    case .entries(let entries):
+      report.steps.append(
+        ExplainReport.Step(
+          kind: "l5d-dtab", subject: "of the request",
+          result: entries.map(\.description).joined(separator: " ; ")))
+      return entries
+    case .wrong(let column, let message, let failure):
+      report.steps.append(
+        ExplainReport.Step(kind: "l5d-dtab", subject: "of the request", result: "column \(column): \(message)"))
+      report.status = failure.status
+      report.verdict = "the proxy answers \(failure.status) itself (\(failure.code)): \(failure.message)"
       return nil
     }
+  }
+
+  /// The rule that has the request, and why those before it have not; nil for none.
+  private func explainRules(
+    _ query: ExplainQuery, _ listener: Configuration.Listener, _ node: Node, _ report: inout ExplainReport
+  ) -> Configuration.Route? {
+    guard !configuration.routes.isEmpty else { return nil }
     guard listener.direction == .outbound else {
       report.steps.append(
         ExplainReport.Step(kind: "listener", subject: listener.name, result: "inbound: no rule is asked"))

@@ -274,4 +274,45 @@ struct ExplainCommandTests {
       #expect(try run(["http://web/"]).hasSuffix("it is sent to the endpoint of /#/static/web\n"))
     }
   }
+
+  @Test("a delegation that the request brings along is followed where the listener trusts its clients, and only there")
+  func explainsOverrides() throws {
+    let upstream = try ScriptedUpstream(.answering)
+    var options = FairleadOptions(upstream)
+    options.listener = "trust: clients"
+    options.extra = """
+      routes:
+        - { name: cart, match: { path: { prefix: /cart } }, to: /svc/cart }
+      """
+    options.delegations = ["/svc => /#/static ;", "/svc/cart => /#/static/web ;"]
+    options.services["empty"] = []
+    try withFairlead(options, upstreams: [upstream]) { process in
+      func run(_ arguments: [String]) throws -> String {
+        let run = try Child.run([FairleadProcess.commandPath, "--socket", process.admin.path, "explain"] + arguments)
+        #expect(run.status == .exited(0) && run.error.isEmpty, "\(run)")
+        return run.output
+      }
+      let sent = "it is sent to the endpoint of /#/static/web\n"
+      let empty = "the proxy answers 503 itself (FL2201): the service has no endpoint\n"
+      #expect(try run(["http://web/"]).hasSuffix(sent))
+      let there = try run(["http://nobody/", "-H", "l5d-dtab: /svc/nobody => /svc/web"])
+      #expect(
+        there.contains("l5d-dtab") && there.contains("the request's own entry") && there.hasSuffix(sent), "\(there)")
+      // Several lines are one table, and a rule's name is delegated by them, too.
+      let dtab = ["-H", "l5d-dtab: /svc/cart => /svc/x", "-H", "L5D-Dtab: /svc/x => /#/static/empty"]
+      #expect(try run(["http://web/cart"] + dtab).hasSuffix(empty))
+      let wrong = try run(["http://web/", "-H", "l5d-dtab: /svc =>"])
+      #expect(wrong.contains("column ") && wrong.contains("answers 400 itself (FL2008)"), "\(wrong)")
+      #expect(upstream.wait(seconds: 0) { $0.allSatisfy(\.requests.isEmpty) })
+    }
+    options.listener = "trust: none"
+    try withFairlead(options, upstreams: [upstream]) { process in
+      let run = try Child.run([
+        FairleadProcess.commandPath, "--socket", process.admin.path, "explain", "http://web/", "-H",
+        "l5d-dtab: /svc => /#/static/empty",
+      ])
+      #expect(run.output.contains("ignored: listener outbound does not trust its clients"), "\(run.output)")
+      #expect(run.output.hasSuffix("it is sent to the endpoint of /#/static/web\n"), "\(run.output)")
+    }
+  }
 }

@@ -55,6 +55,29 @@ struct RoutingTests {
     }
   }
 
+  @Test("the access log names the rule that had a request, also one that answered it")
+  func accessLog() throws {
+    var services = try RoutedServices(
+      """
+        - { name: cart, match: { path: { prefix: /cart } }, to: /svc/cart }
+        - { match: { path: { exact: /healthz } }, respond: { status: 204 } }
+      """)
+    services.options.accessLog = true
+    try services.run { daemon in
+      for path in ["/cart", "/healthz", "/"] { _ = try daemon.get(path) }
+      let expected = ["/cart": "\"route\":\"cart\"", "/healthz": "\"route\":\"#1\"", "/": ""]
+      let logged = eventually {
+        let lines = readFile(daemon.directory.path("access.log")).split(separator: "\n")
+        return lines.count == 3
+          && lines.allSatisfy { line in
+            guard let one = expected.first(where: { line.contains("\"path\":\"\($0.key)\"") }) else { return false }
+            return one.value.isEmpty ? !line.contains("\"route\"") : line.contains(one.value)
+          }
+      }
+      #expect(logged, "\(readFile(daemon.directory.path("access.log")))")
+    }
+  }
+
   @Test("what goes on is rewritten: path, host and fields, and the response's fields on the way back")
   func rewriting() throws {
     let services = try RoutedServices(

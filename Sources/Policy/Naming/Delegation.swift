@@ -28,10 +28,11 @@ public struct Delegation: Equatable, Sendable {
 
   /// Binds like `bind` and tells every step, for people; not more of them than `maximumStepsShown`.
   public func explain(
-    _ logical: Path, lookup: (Path) -> NameLookup
+    _ logical: Path, expansions: Int = Delegation.maximumExpansions, lookup: (Path) -> NameLookup
   ) -> (binding: Binding, steps: [DelegationStep]) {
     withoutActuallyEscaping(lookup) { lookup in
       var search = DelegationSearch(entries: entries, lookup: lookup, records: true)
+      search.maximumExpansions = expansions
       return (search.run(logical), search.steps)
     }
   }

@@ -102,27 +102,10 @@ extension Shard {
     UnsafeRawBufferPointer(rebasing: nameScratch[min(4, count)..<count])
   }
 
-  /// What a trusted client wants its request to be delegated by: all lines of `l5d-dtab` as the one table they mean.
+  /// What a trusted client wants its request to be delegated by.
   func override(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) -> [UInt8]? {
-    guard listenerPolicies[Int(exchange.pointee.listener)].trustsClients,
-      var index = requestHead.pointee.fields.firstIndex(of: .l5d)
-    else { return nil }
-    var table: [UInt8] = []
-    while true {
-      let field = requestHead.pointee.fields[index]
-      if Self.isDelegation(field.name.slice(of: bytes)) {
-        if !table.isEmpty { table.append(UInt8(ascii: ";")) }
-        table += field.value.slice(of: bytes)
-      }
-      guard let next = requestHead.pointee.fields.firstIndex(of: .l5d, from: index + 1) else { break }
-      index = next
-    }
-    return table.isEmpty ? nil : table
-  }
-
-  private static func isDelegation(_ name: UnsafeRawBufferPointer) -> Bool {
-    let wanted: StaticString = "l5d-dtab"
-    return equalIgnoringCase(name, UnsafeRawBufferPointer(start: wanted.utf8Start, count: wanted.utf8CodeUnitCount))
+    guard listenerPolicies[Int(exchange.pointee.listener)].trustsClients else { return nil }
+    return requestHead.pointee.delegation(in: bytes)
   }
 
   /// Asks the control thread, whose answer the exchange waits for. False when too much is asked already.
@@ -282,4 +265,27 @@ extension Shard {
   private var questionLimit: Int { 4096 }
   /// How long a request waits for its name. What discovery takes longer for, it has no answer to.
   private var namingTimeoutNanoseconds: UInt64 { 10_000_000_000 }
+}
+
+extension RequestHead {
+  /// All lines of `l5d-dtab` as the one table they mean; nil without any.
+  func delegation(in bytes: UnsafeRawBufferPointer) -> [UInt8]? {
+    guard var index = fields.firstIndex(of: .l5d) else { return nil }
+    var table: [UInt8] = []
+    while true {
+      let field = fields[index]
+      if Self.isDelegation(field.name.slice(of: bytes)) {
+        if !table.isEmpty { table.append(UInt8(ascii: ";")) }
+        table += field.value.slice(of: bytes)
+      }
+      guard let next = fields.firstIndex(of: .l5d, from: index + 1) else { break }
+      index = next
+    }
+    return table.isEmpty ? nil : table
+  }
+
+  private static func isDelegation(_ name: UnsafeRawBufferPointer) -> Bool {
+    let wanted: StaticString = "l5d-dtab"
+    return equalIgnoringCase(name, UnsafeRawBufferPointer(start: wanted.utf8Start, count: wanted.utf8CodeUnitCount))
+  }
 }

@@ -12,9 +12,16 @@ final class RouteCells: @unchecked Sendable {
   let retries: UnsafePointer<RouteRetries>?
   /// Nil where no rule has a rate.
   let rates: RouteRates?
+  /// What the access log calls each; nil where none is written.
+  let logNames: UnsafePointer<UInt32>?
 
-  /// - Parameter former: what held before: rules that are still there with the same rate go on counting where they were.
-  init(_ configuration: Configuration, metrics: NodeMetrics, shardCount: Int, former: RouteCells? = nil) {
+  /// - Parameters:
+  ///   - logNames: the access log's table of names; nil where none is written.
+  ///   - former: what held before: rules that are still there with the same rate go on counting where they were.
+  init(
+    _ configuration: Configuration, metrics: NodeMetrics, shardCount: Int, logNames: NameTable? = nil,
+    former: RouteCells? = nil
+  ) {
     let labels = configuration.routeLabels
     count = labels.count
     if configuration.routes.contains(where: { $0.retries != Configuration.Retries() }) {
@@ -25,6 +32,11 @@ final class RouteCells: @unchecked Sendable {
       self.retries = UnsafePointer(retries)
     } else {
       retries = nil
+    }
+    self.logNames = logNames.map { names in
+      let numbers = UnsafeMutablePointer<UInt32>.allocate(capacity: max(labels.count, 1))
+      for (number, label) in labels.enumerated() { (numbers + number).initialize(to: names.number(of: label)) }
+      return UnsafePointer(numbers)
     }
     rates = RouteRates(configuration, metrics: metrics, shardCount: shardCount, former: former?.rates)
     cells = .allocate(capacity: max(count * shardCount, 1))
@@ -38,6 +50,7 @@ final class RouteCells: @unchecked Sendable {
   deinit {
     cells.deallocate()
     retries?.deallocate()
+    logNames?.deallocate()
   }
 
   func cells(of shard: Int) -> UnsafePointer<CounterCell> { UnsafePointer(cells + shard * count) }

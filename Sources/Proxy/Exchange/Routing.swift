@@ -25,7 +25,9 @@ struct ShardRoutes {
   let retries: UnsafePointer<RouteRetries>?
   /// By rule; nil where none has a rate.
   let rates: UnsafePointer<RouteRate>?
-  /// Keeps `hits`, `retries` and `rates`.
+  /// What the access log calls them; nil where none is written.
+  let logNames: UnsafePointer<UInt32>?
+  /// Keeps `hits`, `retries`, `rates` and `logNames`.
   let cells: Unmanaged<RouteCells>?
   var exchangeCount = 0
   /// Another configuration holds: only exchanges that have begun go on by these.
@@ -87,6 +89,9 @@ extension Shard {
     routes.pointee.hits?[Int(number)].add(1)
     exchange.pointee.route.routes = routes
     exchange.pointee.route.number = number
+    if exchange.pointee.record != noSlot, let names = routes.pointee.logNames {
+      records.pointer(exchange.pointee.record).pointee.route = names[Int(number)]
+    }
     guard let plan = exchange.pointee.route.plan else { return }
     exchange.pointee.route.timeoutNanoseconds = plan.pointee.timeoutNanoseconds ?? 0
     if plan.pointee.delayShare.draw(&state.pointee.random) {
@@ -272,7 +277,8 @@ extension Shard {
       to: ShardRoutes(
         table: .passRetained(snapshot.routes), firstTarget: snapshot.firstRouteTarget,
         hits: snapshot.routeCells?.cells(of: index), retries: snapshot.routeCells?.retries,
-        rates: snapshot.routeCells?.rates?.table, cells: snapshot.routeCells.map { .passRetained($0) }))
+        rates: snapshot.routeCells?.rates?.table, logNames: snapshot.routeCells?.logNames,
+        cells: snapshot.routeCells.map { .passRetained($0) }))
     state.pointee.routes = routes
   }
 

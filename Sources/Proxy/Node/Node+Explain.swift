@@ -22,6 +22,10 @@ public struct NameExplanation: Sendable {
     /// As in `fairlead-code`.
     public let code: String
     public let message: String
+
+    init(_ error: ProxyError) {
+      (status, code, message) = (Int(error.status), "FL\(error.code)", "\(error.message)")
+    }
   }
 
   /// Of a host that cannot be a name: what stands for all of them.
@@ -34,15 +38,50 @@ public struct NameExplanation: Sendable {
   public let failure: Failure?
 }
 
+/// What a request brings along to be delegated by (`l5d-dtab`).
+public enum BroughtDelegation: Sendable {
+  case none
+  case entries([DelegationEntry])
+  /// It is no delegation.
+  /// - Parameters:
+  ///   - column: of the mistake, from 1.
+  ///   - message: what is wrong there.
+  case wrong(column: Int, message: String, NameExplanation.Failure)
+}
+
 extension Node {
-  /// Explains what a request is called, and where that leads.
+  /// Reads what a request brings along to be delegated by, all lines of it. Whether its listener believes clients is not asked.
   ///
   /// - Parameter head: a whole HTTP/1 request head.
-  public func explain(head bytes: [UInt8]) -> NameExplanation {
+  public func delegation(ofHead bytes: [UInt8]) -> BroughtDelegation {
+    bytes.withUnsafeBytes { bytes in
+      var head = RequestHead()
+      guard case .complete = HTTP1Parser.parseRequest(bytes, into: &head, limits: HTTP1Limits()),
+        let table = head.delegation(in: bytes)
+      else { return .none }
+      return table.withUnsafeBytes { table in
+        do throws(DelegationParser.Flaw) {
+          return .entries(try Delegation.entries(ofHeader: table))
+        } catch {
+          return .wrong(
+            column: error.range.lowerBound + 1, message: error.message,
+            NameExplanation.Failure(.badDelegation(column: UInt16(clamping: error.range.lowerBound + 1))))
+        }
+      }
+    }
+  }
+
+  /// Explains what a request is called, and where that leads.
+  ///
+  /// - Parameters:
+  ///   - head: a whole HTTP/1 request head.
+  ///   - override: added to the table.
+  public func explain(head bytes: [UInt8], override: [DelegationEntry] = []) -> NameExplanation {
     let (subject, refusal) = identified(bytes)
     switch subject {
-    case .name(let name): return explain(name: name)
-    case .nothing(let error): return explain(name: HostIdentifier.defaultPrefix, refusal: refusal, otherwise: error)
+    case .name(let name): return explain(name: name, override: override)
+    case .nothing(let error):
+      return explain(name: HostIdentifier.defaultPrefix, override, refusal: refusal, otherwise: error)
     }
   }
 
@@ -82,11 +121,15 @@ extension Node {
     }
   }
 
-  /// Explains where a logical name leads.
-  public func explain(name: Path) -> NameExplanation { explain(name: name, refusal: nil, otherwise: .unknownName) }
+  /// Explains where a logical name leads, with `override` added to the table.
+  public func explain(name: Path, override: [DelegationEntry] = []) -> NameExplanation {
+    explain(name: name, override, refusal: nil, otherwise: .unknownName)
+  }
 
-  private func explain(name: Path, refusal: String?, otherwise error: ProxyError) -> NameExplanation {
-    let (binding, steps) = explain(name, override: [])
+  private func explain(
+    name: Path, _ override: [DelegationEntry], refusal: String?, otherwise error: ProxyError
+  ) -> NameExplanation {
+    let (binding, steps) = explain(name, override: override)
     var services: [NameExplanation.Service] = []
     var failure: ProxyError?
     switch binding {
@@ -100,9 +143,7 @@ extension Node {
     }
     return NameExplanation(
       logicalName: name, refusal: refusal, steps: steps, services: services,
-      failure: failure.map {
-        NameExplanation.Failure(status: Int($0.status), code: "FL\($0.code)", message: "\($0.message)")
-      })
+      failure: failure.map { NameExplanation.Failure($0) })
   }
 
   private func explain(service name: BoundName) -> NameExplanation.Service? {

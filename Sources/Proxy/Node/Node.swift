@@ -74,7 +74,8 @@ public final class Node: @unchecked Sendable {
       configuration.workloads, numbering: &numbering, metrics: metrics.workloads, shardCount: shardCount,
       logNames: names)
     let snapshot = Snapshot(
-      configuration, generation: 1, metrics: metrics, shardCount: shardCount, workloads: workloads)
+      configuration, generation: 1, metrics: metrics, shardCount: shardCount, workloads: workloads,
+      logNames: accessRings.isEmpty ? nil : names)
     let shared = NodeShared(shardCount: shardCount, logNames: LogNames(snapshot, names))
     var survey = HostSurvey(workloads.table)
     if workloads.table.needsOwners { _ = survey.look() }
@@ -246,7 +247,7 @@ public final class Node: @unchecked Sendable {
     let haveWorkloadsChanged = workloads !== snapshot.workloads
     let next = Snapshot(
       configuration, generation: snapshot.generation &+ 1, metrics: metrics, shardCount: shards.count,
-      workloads: workloads, former: snapshot)
+      workloads: workloads, logNames: shards.contains { $0.accessLog != nil } ? names : nil, former: snapshot)
     let former = Set(snapshot.configuration.staticServiceNames)
     directory.zone = configuration.node.zone
     directory.setStatic(configuration, captures: next.captures)

@@ -5,6 +5,7 @@ import Base
 import Capture
 import Configuration
 import Policy
+import Telemetry
 
 /// A compiled configuration.
 final class Snapshot: Sendable {
@@ -39,10 +40,11 @@ final class Snapshot: Sendable {
   /// - Parameters:
   ///   - metrics: where the rules' requests are counted.
   ///   - workloads: those of the configuration; nil to number them as if there were no others.
+  ///   - logNames: the access log's table of names; nil where none is written.
   ///   - former: what holds until now; its rules' rates go on.
   init(
     _ configuration: Configuration, generation: UInt64, metrics: NodeMetrics? = nil, shardCount: Int = 0,
-    workloads: WorkloadPlan? = nil, former: Snapshot? = nil
+    workloads: WorkloadPlan? = nil, logNames: NameTable? = nil, former: Snapshot? = nil
   ) {
     self.generation = generation
     self.configuration = configuration
@@ -71,7 +73,7 @@ final class Snapshot: Sendable {
     firstRouteTarget = UInt32(truncatingIfNeeded: targets.count)
     self.targets = targets + routes.destinations
     routeCells = metrics.map {
-      RouteCells(configuration, metrics: $0, shardCount: shardCount, former: former?.routeCells)
+      RouteCells(configuration, metrics: $0, shardCount: shardCount, logNames: logNames, former: former?.routeCells)
     }
   }
 

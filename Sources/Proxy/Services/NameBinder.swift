@@ -165,7 +165,9 @@ final class NameBinder {
 
   /// How a name is delegated, for people.
   func explain(_ logical: Path, override: [DelegationEntry]) -> (binding: Binding, steps: [DelegationStep]) {
-    delegation.appending(override).explain(logical, lookup: lookup)
+    guard !override.isEmpty else { return delegation.explain(logical, lookup: lookup) }
+    return delegation.appending(override).explain(
+      logical, expansions: Delegation.maximumHeaderExpansions, lookup: lookup)
   }
 
   /// What is known of a bound name.
