@@ -123,5 +123,7 @@ if isFuzzing {
     fuzzTarget("FuzzProxyProtocol", ["Capture"]),
     fuzzTarget("FuzzConfiguration", ["Configuration"]),
     fuzzTarget("FuzzDelegation", ["Policy", "Base"]),
+    fuzzTarget("FuzzRoutes", ["Policy", "HTTP", "Base"]),
+    fuzzTarget("FuzzNameAnswer", ["Discovery", "Base"]),
   ]
 }

@@ -15,6 +15,7 @@ struct RouteMatchTests {
       ("shop.local", "shop.locals", false), ("*.shop.local", "a.shop.local", true),
       ("*.shop.local", "a.b.shop.local:80", true), ("*.shop.local", "shop.local", false),
       ("*.shop.local", "ashop.local", false), ("*.shop.local", "A.SHOP.LOCAL.", true), ("*.local", "a.b.local", true),
+      ("*.shop.local", ".shop.local", false), ("*.local", ".shop.local", true),
       ("10.0.0.1", "10.0.0.1:80", true), ("[::1]", "[::1]:80", true), ("[::1]", "[::1]", true),
       ("[FE80::A]", "[fe80::a]", true), ("[::1]", "[::2]", false),
     ])

@@ -3,7 +3,7 @@
 import Base
 
 /// What a name server has said to one question.
-enum DNSAnswer: Equatable {
+package enum DNSAnswer: Equatable {
   /// Records of the type that was asked for; at least one, and for how long they hold.
   case records([DNSRecord.Content], ttlSeconds: UInt32, additionals: [DNSRecord], ignored: Int)
   /// The name is there, and has no such records that could be used.
@@ -15,7 +15,7 @@ enum DNSAnswer: Equatable {
 
   /// - Parameters:
   ///   - name: what was asked for, in lower case, without a final dot.
-  init(_ message: DNSMessage, to name: String, _ type: DNSType) {
+  package init(_ message: DNSMessage, to name: String, _ type: DNSType) {
     switch message.responseCode {
     case DNSMessage.noError: self = Self.follow(message, name, type)
     case DNSMessage.nameError: self = .nameError(ttlSeconds: message.negativeTTLSeconds)

@@ -10,7 +10,7 @@
 import Base
 
 /// The types of records that matter here.
-enum DNSType: UInt16, Sendable {
+package enum DNSType: UInt16, Sendable {
   case a = 1
   case cname = 5
   case soa = 6
@@ -19,24 +19,24 @@ enum DNSType: UInt16, Sendable {
 }
 
 /// One record, its names in lower case and without the final dot.
-struct DNSRecord: Equatable {
-  enum Content: Equatable {
+package struct DNSRecord: Equatable {
+  package enum Content: Equatable {
     case v4(IPv4Address)
     case v6(IPv6Address)
     case alias(String)
     case service(priority: UInt16, weight: UInt16, port: UInt16, target: String)
   }
 
-  let name: String
-  let ttlSeconds: UInt32
-  let content: Content
+  package let name: String
+  package let ttlSeconds: UInt32
+  package let content: Content
 }
 
 /// An answer.
-struct DNSMessage: Equatable {
+package struct DNSMessage: Equatable {
   var responseCode: UInt8
-  var answers: [DNSRecord] = []
-  var additionals: [DNSRecord] = []
+  package var answers: [DNSRecord] = []
+  package var additionals: [DNSRecord] = []
   /// How long it may be believed that a name or its records are not there (RFC 2308 section 5); nil when it is not said.
   var negativeTTLSeconds: UInt32?
   /// Records that made no sense.
@@ -46,7 +46,7 @@ struct DNSMessage: Equatable {
   static let nameError: UInt8 = 3
 
   /// Nil for what is no message.
-  init?(_ bytes: [UInt8]) {
+  package init?(_ bytes: [UInt8]) {
     var reader = Reader(bytes: bytes)
     guard reader.uint16() != nil, let flags = reader.uint16(), let questions = reader.uint16(),
       let answerCount = reader.uint16(), let authorityCount = reader.uint16(), let additionalCount = reader.uint16()

@@ -31,7 +31,10 @@ struct RouteSearch {
     let count = host[host.count &- 1] == UInt8(ascii: ".") ? host.count &- 1 : host.count
     guard count > 0, count <= HostPattern.maximumByteCount else { return }
     let hash = KeyHash.of(lowercasing: base, count, seed: index.seed)
-    if let bucket = hosts.value(ignoringCase: hash, base, count) { search(bucket: bucket, head) }
+    // What begins with a dot is no host: it would be found as the end of a wildcard.
+    if host[0] != UInt8(ascii: "."), let bucket = hosts.value(ignoringCase: hash, base, count) {
+      search(bucket: bucket, head)
+    }
     guard index.longestWildcard > 0 else { return }
     // A label stands before the dot: the first byte is never that of a wildcard.
     var start = max(1, count &- index.longestWildcard)
