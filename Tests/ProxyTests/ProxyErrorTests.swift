@@ -38,7 +38,6 @@ private let promises: [ErrorPromise] = [
   .init(.tooManyConnections, 2202, 503), .init(.tooManyRequests, 2203, 503), .init(.noDescriptor, 2204, 503),
   .init(.nodeFull, 2205, 503), .init(.tooManyDestinations, 2206, 503), .init(.rateLimited, 2207, 429),
   .init(.connectionRateLimited, 2208, 429), .init(.overloaded, 2209, 503), .init(.loop, 2301, 508),
-  .init(.http2Broken, 1105, 400), .init(.http2Flood, 1106, 400),
   .init(.notTLS, 1201, 400), .init(.badClientHello, 1202, 400), .init(.clientHelloTooLong, 1203, 400),
   .init(.clientHelloTruncated, 1204, 400), .init(.noServerName, 1205, 400),
   .init(.proxyHeaderMissing, 1211, 400), .init(.proxyHeaderRefused, 1212, 400), .init(.badProxyHeader, 1213, 400),

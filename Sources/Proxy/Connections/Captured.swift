@@ -74,7 +74,10 @@ extension Shard {
       let wait = state.pointee.isDraining ? drainGraceNanoseconds : detectTimeoutNanoseconds
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: wait))
     case .detect, .http1, .http2:
-      if isKnown { statistics.countCaptured(listener: Int(connection.pointee.origin), .http1) }
+      if isKnown {
+        statistics.countCaptured(
+          listener: Int(connection.pointee.origin), listener.kind == .http2 ? .http2 : .http1)
+      }
       // Taken on the last lap, who has nothing to ask must not hold up the end.
       let wait = state.pointee.isDraining ? drainGraceNanoseconds : limits.headerTimeoutNanoseconds
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: wait))
@@ -141,12 +144,15 @@ extension Shard {
     if connection.pointee.codec.assembly == 0 {
       switch ProtocolDetection.detect(UnsafeRawBufferPointer(start: bytes, count: count)) {
       case .http1:
-        becomeHTTP1(connection)
+        becomeHTTP(connection, .http1)
+        return processRequestBytes(connection, bytes, count, owner)
+      case .http2:
+        becomeHTTP(connection, .http2)
         return processRequestBytes(connection, bytes, count, owner)
       case .tlsClientHello:
         connection.pointee.wire = .clientHello
         return takeClientHello(connection, bytes, count)
-      case .http2, .opaque:
+      case .opaque:
         beginStream(connection)
         return 0
       case .undecided: break
@@ -165,22 +171,24 @@ extension Shard {
     guard isDecidable else { return count }
     switch ProtocolDetection.detect(assembled(connection)) {
     case .undecided: return count
-    case .http1: becomeHTTP1(connection)
+    case .http1: becomeHTTP(connection, .http1)
+    case .http2: becomeHTTP(connection, .http2)
     case .tlsClientHello:
       connection.pointee.wire = .clientHello
       lookAtClientHello(connection)
       return count
-    case .http2, .opaque: beginStream(connection)
+    case .opaque: beginStream(connection)
     }
     // What was gathered is taken up when these bytes have been: it comes in front of all that follows.
     connection.pointee.flags.insert(.detected)
     return count
   }
 
-  private func becomeHTTP1(_ connection: ConnectionPointer) {
+  /// Either version: what makes it HTTP/2 is looked for in front of the first request.
+  private func becomeHTTP(_ connection: ConnectionPointer, _ spoken: CapturedProtocol) {
+    statistics.countCaptured(listener: Int(connection.pointee.origin), spoken)
     connection.pointee.wire = .http1
     connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.headerTimeoutNanoseconds))
-    statistics.countCaptured(listener: Int(connection.pointee.origin), .http1)
   }
 
   /// The time for the first bytes is over, or the client has ended before they told anything: carried as it is.

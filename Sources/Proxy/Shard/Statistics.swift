@@ -222,7 +222,7 @@ struct ServiceCells {
 }
 
 /// What a captured connection speaks, as far as that was looked at.
-enum CapturedProtocol: Int, CaseIterable { case http1, tls, tcp }
+enum CapturedProtocol: Int, CaseIterable { case http1, http2, tls, tcp }
 
 /// What came of the ClientHello of a connection.
 enum ClientHelloOutcome: Int, CaseIterable {
@@ -285,7 +285,7 @@ final class ShardStatistics {
   let failedOwners: CounterCell
   /// Connections that went on before their cgroup was known.
   let lateAttributions: CounterCell
-  private let captured: [InlineArray<3, CounterCell>]
+  private let captured: [InlineArray<4, CounterCell>]
   private let clientHellos: [InlineArray<8, CounterCell>]
   private let proxyHeaders: [InlineArray<6, CounterCell>]
   private let bytesIn: CounterCell
