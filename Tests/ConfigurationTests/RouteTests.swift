@@ -228,6 +228,10 @@ struct RouteTests {
         "{match: {sni: [a]}, to: /svc/web, timeout: 1s}",
         "5:53: 'timeout' needs a request, and TLS connections are carried unread; beside 'sni' and 'alpn' stand to and split"
       ),
+      (
+        "{match: {sni: [a]}, to: /svc/web, rateLimit: {requests: 1}}",
+        "5:55: 'rateLimit' needs a request, and TLS connections are carried unread; beside 'sni' and 'alpn' stand to and split"
+      ),
     ])
   func streams(fragment: String, expected: String) { #expect(problems(fragment) == [expected]) }
 

@@ -30,7 +30,7 @@ extension Draft {
   /// A rule for TLS connections says where they go, and nothing else.
   static func checkStreamRoute(_ fields: Fields, _ match: RouteMatch) {
     guard match.isForStreams else { return }
-    for key in ["rewrite", "headers", "mirror", "fault", "timeout", "retries", "redirect", "respond"]
+    for key in ["rewrite", "headers", "mirror", "fault", "timeout", "retries", "rateLimit", "redirect", "respond"]
     where fields.has(key) {
       fields.reportValue(
         key,
