@@ -168,7 +168,10 @@ public struct HTTP2HeadText {
       }
       append("HTTP/1.1 ")
       append(bytes(status))
-      append(" \r\n")
+      append(" ")
+      // HTTP/2 has no reason phrase, and not every client of HTTP/1 takes a line without one.
+      append(Status(digits(of: bytes(status))).reason)
+      append("\r\n")
     case .request: beginRequest()
     }
   }
@@ -179,6 +182,13 @@ public struct HTTP2HeadText {
       return
     }
     let isConnect = same(bytes(method), "CONNECT")
+    // A whole URI as the path would be a second authority (section 8.3.1).
+    if path.count > 0, bytes(path).first != UInt8(ascii: "/"),
+      !same(bytes(path), "*") || !same(bytes(method), "OPTIONS")
+    {
+      isMalformed = true
+      return
+    }
     if `protocol`.isPresent {
       guard isConnect, path.count > 0, scheme.isPresent, authority.isPresent else {
         isMalformed = true
@@ -214,6 +224,7 @@ public struct HTTP2HeadText {
   public mutating func finish(
     endsStream: Bool, hasNoBody: Bool = false, webSocketKey: UnsafeRawBufferPointer? = nil
   ) -> Outcome {
+    if isTooLong, !isMalformed { return .tooLong }
     if !hasBegun, !isMalformed { begin() }
     if !isMalformed { appendCookies() }
     if isMalformed { return .malformed }
@@ -246,6 +257,16 @@ public struct HTTP2HeadText {
   }
 
   // MARK: Bytes
+
+  /// Three digits as a number; 0 for anything else, which the parser refuses.
+  private func digits(of text: UnsafeRawBufferPointer) -> UInt16 {
+    var number: UInt16 = 0
+    for byte in text {
+      guard (0x30...0x39).contains(byte), number < 1000 else { return 0 }
+      number = number * 10 + UInt16(byte - 0x30)
+    }
+    return number
+  }
 
   private func isEmpty(_ value: Value) -> Bool { value.count == 0 }
 

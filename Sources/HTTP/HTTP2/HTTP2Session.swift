@@ -24,7 +24,9 @@ public struct HTTP2Handlers: Sendable {
   public let ended: @convention(c) (Context, Int32) -> Void
   /// The stream is gone; the error code says how (0: complete).
   public let closed: @convention(c) (Context, Int32, UInt32) -> Void
-  /// A frame was received: type, flags, payload's length, and its stream. False ends the connection.
+  /// A frame has begun that may be of no use, PRIORITY or WINDOW_UPDATE: its type. False ends the connection.
+  public let began: @convention(c) (Context, UInt8) -> Bool
+  /// A frame was received: type, flags, payload's length without padding, and its stream. False ends the connection.
   public let received: @convention(c) (Context, UInt8, UInt8, Int, Int32) -> Bool
   /// A frame that breaks a rule was received on this stream.
   public let invalid: @convention(c) (Context, Int32) -> Bool
@@ -34,6 +36,8 @@ public struct HTTP2Handlers: Sendable {
   public let sendData: @convention(c) (Context, Int32, UnsafePointer<UInt8>, Int) -> Bool
   /// A head is about to be sent on this stream.
   public let sent: @convention(c) (Context, Int32) -> Void
+  /// The peer is about to be told that it broke a rule, with this code: of this stream, or of the connection (0).
+  public let blamed: @convention(c) (Context, Int32, UInt32) -> Void
 
   public init(
     headBegan: @escaping @convention(c) (Context, Int32) -> Bool,
@@ -42,11 +46,13 @@ public struct HTTP2Handlers: Sendable {
     data: @escaping @convention(c) (Context, Int32, UnsafePointer<UInt8>, Int) -> Void,
     ended: @escaping @convention(c) (Context, Int32) -> Void,
     closed: @escaping @convention(c) (Context, Int32, UInt32) -> Void,
+    began: @escaping @convention(c) (Context, UInt8) -> Bool,
     received: @escaping @convention(c) (Context, UInt8, UInt8, Int, Int32) -> Bool,
     invalid: @escaping @convention(c) (Context, Int32) -> Bool,
     supply: @escaping @convention(c) (Context, Int32, Int) -> Int,
     sendData: @escaping @convention(c) (Context, Int32, UnsafePointer<UInt8>, Int) -> Bool,
-    sent: @escaping @convention(c) (Context, Int32) -> Void
+    sent: @escaping @convention(c) (Context, Int32) -> Void,
+    blamed: @escaping @convention(c) (Context, Int32, UInt32) -> Void
   ) {
     self.headBegan = headBegan
     self.field = field
@@ -54,11 +60,13 @@ public struct HTTP2Handlers: Sendable {
     self.data = data
     self.ended = ended
     self.closed = closed
+    self.began = began
     self.received = received
     self.invalid = invalid
     self.supply = supply
     self.sendData = sendData
     self.sent = sent
+    self.blamed = blamed
   }
 }
 
@@ -80,6 +88,14 @@ public enum HTTP2Error {
   public static let refusedStream: UInt32 = 0x7
   public static let cancel: UInt32 = 0x8
   public static let enhanceYourCalm: UInt32 = 0xB
+
+  /// Whether a code says that the peer broke a rule.
+  static func blames(_ code: UInt32) -> Bool {
+    switch code {
+    case `protocol`, 0x3...0x6, 0x9: true
+    default: false
+    }
+  }
 }
 
 /// Frame types of RFC 9113 section 6 that a caller asks after.
@@ -134,7 +150,9 @@ public final class HTTP2Settings: @unchecked Sendable {
     nghttp2_option_set_no_closed_streams(options, 1)
     // Answers to PING and SETTINGS that may wait for a peer that does not read (CVE-2019-9512, CVE-2019-9515).
     nghttp2_option_set_max_outbound_ack(options, 128)
-    nghttp2_option_set_stream_reset_rate_limit(options, 200, 50)
+    // Resets are counted with everything else a peer does that nobody needs; a limit of its own would end a connection as if we
+    // had failed.
+    nghttp2_option_set_stream_reset_rate_limit(options, 1 << 32, 1 << 32)
     HTTP2Settings.set(callbacks)
   }
 
@@ -168,8 +186,10 @@ public final class HTTP2Settings: @unchecked Sendable {
       guard let frame, let link = HTTP2Settings.link(link) else { return HTTP2Settings.failure }
       let header = frame.pointee.hd
       let endsStream = header.flags & HTTP2Frame.endStream != 0
+      let padding = header.type == HTTP2Frame.data ? frame.pointee.data.padlen : 0
       guard
-        link.handlers.pointee.received(link.context, header.type, header.flags, header.length, header.stream_id)
+        link.handlers.pointee.received(
+          link.context, header.type, header.flags, max(header.length - padding, 0), header.stream_id)
       else { return HTTP2Settings.failure }
       if header.type == HTTP2Frame.headers {
         link.handlers.pointee.headEnded(link.context, header.stream_id, endsStream)
@@ -177,6 +197,14 @@ public final class HTTP2Settings: @unchecked Sendable {
         link.handlers.pointee.ended(link.context, header.stream_id)
       }
       return 0
+    }
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks) { _, header, link in
+      guard let header, let link = HTTP2Settings.link(link) else { return HTTP2Settings.failure }
+      switch header.pointee.type {
+      case HTTP2Frame.priority, HTTP2Frame.windowUpdate:
+        return link.handlers.pointee.began(link.context, header.pointee.type) ? 0 : HTTP2Settings.failure
+      default: return 0
+      }
     }
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks) { _, frame, _, link in
       guard let frame, let link = HTTP2Settings.link(link) else { return HTTP2Settings.failure }
@@ -194,8 +222,14 @@ public final class HTTP2Settings: @unchecked Sendable {
     }
     nghttp2_session_callbacks_set_before_frame_send_callback(callbacks) { _, frame, link in
       guard let frame, let link = HTTP2Settings.link(link) else { return HTTP2Settings.failure }
-      if frame.pointee.hd.type == HTTP2Frame.headers {
-        link.handlers.pointee.sent(link.context, frame.pointee.hd.stream_id)
+      switch frame.pointee.hd.type {
+      case HTTP2Frame.headers: link.handlers.pointee.sent(link.context, frame.pointee.hd.stream_id)
+      case HTTP2Frame.reset where HTTP2Error.blames(frame.pointee.rst_stream.error_code):
+        link.handlers.pointee.blamed(
+          link.context, frame.pointee.hd.stream_id, frame.pointee.rst_stream.error_code)
+      case HTTP2Frame.goAway where HTTP2Error.blames(frame.pointee.goaway.error_code):
+        link.handlers.pointee.blamed(link.context, 0, frame.pointee.goaway.error_code)
+      default: break
       }
       return 0
     }
@@ -272,11 +306,24 @@ public struct HTTP2Session {
 
   // MARK: Bytes
 
-  /// Takes received bytes. False when the connection cannot go on: what `nextFrame` still gives (GOAWAY) is its end.
-  public func receive(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard let start = bytes.baseAddress else { return true }
+  /// What became of received bytes.
+  public enum Reception: Sendable {
+    case taken
+    /// The connection cannot go on: what `nextFrame` still gives (GOAWAY) is its end.
+    case broken
+    /// The same, and nothing has been said yet: frames without an end, or answers that the peer does not read.
+    case flood
+  }
+
+  /// Takes received bytes.
+  public func receive(_ bytes: UnsafeRawBufferPointer) -> Reception {
+    guard let start = bytes.baseAddress else { return .taken }
     let taken = nghttp2_session_mem_recv(session, start.assumingMemoryBound(to: UInt8.self), bytes.count)
-    return taken >= 0
+    if taken >= 0 { return .taken }
+    switch Int32(truncatingIfNeeded: taken) {
+    case Int32(NGHTTP2_ERR_FLOODED.rawValue), Int32(NGHTTP2_ERR_TOO_MANY_CONTINUATIONS.rawValue): return .flood
+    default: return .broken
+    }
   }
 
   /// The next frames to send, valid until the next call on the session; nil when there is none now. DATA frames go through

@@ -49,14 +49,18 @@ extension Shard {
     let h2 = http2State(connection)
     if h2.pointee.hasFailed { return count }
     h2.pointee.owner = owner
-    let isWell = h2.pointee.session.receive(UnsafeRawBufferPointer(start: bytes, count: count))
+    h2.pointee.conduct.forgive(now: state.pointee.now)
+    let reception = h2.pointee.session.receive(UnsafeRawBufferPointer(start: bytes, count: count))
     h2.pointee.owner = nil
     if connection.pointee.flags.contains(.closing) { return count }
-    if !isWell, !h2.pointee.hasFailed {
-      // A rule of the connection itself was broken: its streams are lost, and the GOAWAY that says why is sent.
+    switch reception {
+    case .taken: break
+    case .broken:
+      // A rule of the connection itself was broken, or it is a flood: its streams are lost, and the GOAWAY that says why is sent.
+      if !h2.pointee.hasFailed { statistics.countError(.http2Broken) }
       h2.pointee.hasFailed = true
       h2.pointee.isLeaving = true
-      statistics.countError(.http2Broken)
+    case .flood: endFlood(h2)
     }
     markDirty(connection)
     return count
@@ -162,6 +166,16 @@ extension Shard {
 
   // MARK: Conduct
 
+  /// The peer is being told which rule it broke: of a stream, or of the whole connection (0).
+  func blamed(_ h2: UnsafeMutablePointer<HTTP2State>, _ stream: Int32) {
+    if stream == 0 {
+      if h2.pointee.hasFailed { return }
+      h2.pointee.hasFailed = true
+      h2.pointee.isLeaving = true
+    }
+    statistics.countError(.http2Broken)
+  }
+
   /// A frame has come. False ends the connection.
   func frameArrived(
     _ h2: UnsafeMutablePointer<HTTP2State>, type: UInt8, flags: UInt8, _ count: Int, _ stream: Int32
@@ -174,7 +188,8 @@ extension Shard {
     case HTTP2Frame.settings, HTTP2Frame.ping:
       // Answers to our own cost nothing.
       return flags & HTTP2Frame.acknowledgement != 0 || lose(h2)
-    case HTTP2Frame.windowUpdate: return stream == 0 || note(h2, stream) != nil || lose(h2)
+    // Counted when it began.
+    case HTTP2Frame.windowUpdate, HTTP2Frame.priority: return true
     case HTTP2Frame.goAway:
       h2.pointee.isLeaving = true
       return true
@@ -182,14 +197,27 @@ extension Shard {
     }
   }
 
-  /// The peer has made work for nothing. False when it has done that too often: the connection is to end.
-  func lose(_ h2: UnsafeMutablePointer<HTTP2State>) -> Bool {
-    if h2.pointee.conduct.lose() { return true }
-    if !h2.pointee.hasFailed {
-      h2.pointee.hasFailed = true
-      statistics.countError(.http2Flood)
-      h2.pointee.session.terminate(HTTP2Error.enhanceYourCalm)
-    }
+  /// A frame begins that is counted whether it is of use or not.
+  func frameBegan(_ h2: UnsafeMutablePointer<HTTP2State>, type: UInt8) -> Bool {
+    guard type == HTTP2Frame.windowUpdate else { return lose(h2) }
+    if h2.pointee.conduct.takeUpdate() { return true }
+    endFlood(h2)
     return false
+  }
+
+  /// The peer has made work for nothing. False when it has done that too often: the connection is to end.
+  @discardableResult
+  func lose(_ h2: UnsafeMutablePointer<HTTP2State>, _ count: Int32 = 1) -> Bool {
+    if h2.pointee.conduct.lose(count) { return true }
+    endFlood(h2)
+    return false
+  }
+
+  func endFlood(_ h2: UnsafeMutablePointer<HTTP2State>) {
+    if h2.pointee.hasFailed { return }
+    h2.pointee.hasFailed = true
+    h2.pointee.isLeaving = true
+    statistics.countError(.http2Flood)
+    h2.pointee.session.terminate(HTTP2Error.enhanceYourCalm)
   }
 }

@@ -24,6 +24,7 @@ extension Shard {
       malformed(stream, h2)
       return
     case .tooLong:
+      lose(h2, HTTP2Conduct.longHead)
       refuseRequest(stream, .headTooLong)
       return
     }

@@ -126,6 +126,7 @@ extension Shard {
     let waiting = Int(stream.pointee.output.byteCount)
     let count = min(waiting, room)
     guard count == waiting, stream.pointee.flags.contains(.finishAfterFlush) else {
+      if count > 0, !h2.pointee.conduct.send(count, isCut: count < waiting) { endFlood(h2) }
       return count > 0 ? HTTP2Supply.some(count) : HTTP2Supply.later
     }
     stream.pointee.flags.insert(.finished)
@@ -306,6 +307,7 @@ extension Shard {
     } else if let stream = note(h2, number), stream.pointee.codec.phase == .head {
       kind = .response
     }
+    h2.pointee.conduct.allowUpdates()
     releaseText(h2)
     let room = limits.head.headerBytes + textSlack
     let chunk = segments.chunks.allocate(room)
@@ -349,9 +351,8 @@ extension Shard {
   /// The stream breaks a rule of RFC 9113 section 8: it is reset, and what it asked for or answered is nobody's.
   func malformed(_ stream: ConnectionPointer, _ h2: UnsafeMutablePointer<HTTP2State>) {
     let number = stream.pointee.streamNumber
-    statistics.countError(.http2Broken)
     h2.pointee.session.reset(number, HTTP2Error.protocol)
-    _ = lose(h2)
+    lose(h2)
     if stream.pointee.role == .upstream {
       forgetNumber(stream, h2)
       upstreamStreamLost(stream, code: HTTP2Error.protocol)

@@ -40,6 +40,20 @@ struct HTTP2State {
 /// CVE-2025-8671).
 struct HTTP2Conduct {
   private(set) var points: Int32 = 0
+  /// WINDOW_UPDATE frames that cost nothing.
+  private var updates: Int32 = HTTP2Conduct.updateLimit
+
+  /// When time was last taken into account.
+  private var forgivenAt = MonotonicInstant(nanoseconds: 0)
+
+  /// Before each buffer that comes: what a peer does now and then, as pings that keep a connection alive, never adds up.
+  mutating func forgive(now: MonotonicInstant) {
+    let seconds = now.nanoseconds(since: forgivenAt) / 1_000_000_000
+    guard seconds > 0 else { return }
+    forgivenAt = now
+    points = max(points - Int32(min(seconds, 1000)) * HTTP2Conduct.forgivenPerSecond, 0)
+    updates = min(updates + HTTP2Conduct.forgivenPerSecond, HTTP2Conduct.updateLimit)
+  }
 
   /// A point lost. False when that was one too many.
   mutating func lose(_ count: Int32 = 1) -> Bool {
@@ -50,9 +64,36 @@ struct HTTP2Conduct {
   /// A request was served to its end.
   mutating func earn() { points = max(points - HTTP2Conduct.earned, 0) }
 
+  /// Credit for a body that goes out has come. False when that was one frame too many for what has gone out.
+  mutating func takeUpdate() -> Bool {
+    if updates == 0 { return lose() }
+    updates -= 1
+    return true
+  }
+
+  /// A head was received: its sender may want to widen that stream's window.
+  mutating func allowUpdates() { updates = min(updates + HTTP2Conduct.updatesForFrame, HTTP2Conduct.updateLimit) }
+
+  /// So much of a body goes out in a frame. `isCut`: for want of credit there is no more in it.
+  mutating func send(_ count: Int, isCut: Bool) -> Bool {
+    allowUpdates()
+    if isCut, count < HTTP2Conduct.smallFrame { return lose() }
+    if count >= HTTP2Conduct.largeFrame { points = max(points - 1, 0) }
+    return true
+  }
+
   /// A client that cancels most of what it asks for stays below it; a flood is over in a few milliseconds.
   static let limit: Int32 = 512
   private static let earned: Int32 = 4
+  private static let forgivenPerSecond: Int32 = 16
+  /// A head that is longer than it may be takes long to decode, however short it came.
+  static let longHead: Int32 = 16
+  /// A receiver gives credit piece by piece, for the stream and for the connection.
+  private static let updatesForFrame: Int32 = 8
+  private static let updateLimit: Int32 = 1024
+  /// Who gives so little credit at a time has us make a frame for every byte (CVE-2019-9511).
+  private static let smallFrame = 64
+  private static let largeFrame = 4096
 }
 
 /// One shard's. Only its thread.
@@ -111,13 +152,15 @@ extension HTTP2Handlers {
     data: { context, stream, bytes, count in onShard(context) { $0.dataArrived($1, stream, bytes, count) } },
     ended: { context, stream in onShard(context) { $0.streamEnded($1, stream) } },
     closed: { context, stream, code in onShard(context) { $0.streamClosed($1, stream, code) } },
+    began: { context, type in onShard(context) { $0.frameBegan($1, type: type) } },
     received: { context, type, flags, count, stream in
       onShard(context) { $0.frameArrived($1, type: type, flags: flags, count, stream) }
     },
     invalid: { context, _ in onShard(context) { $0.lose($1) } },
     supply: { context, stream, room in onShard(context) { $0.supply($1, stream, room) } },
     sendData: { context, stream, header, count in onShard(context) { $0.sendData($1, stream, header, count) } },
-    sent: { context, stream in onShard(context) { $0.headSent($1, stream) } })
+    sent: { context, stream in onShard(context) { $0.headSent($1, stream) } },
+    blamed: { context, stream, _ in onShard(context) { $0.blamed($1, stream) } })
 }
 
 @inline(__always)
