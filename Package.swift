@@ -121,6 +121,7 @@ if isFuzzing {
     fuzzTarget("FuzzChunked", ["HTTP"]),
     fuzzTarget("FuzzClientHello", ["TLS"]),
     fuzzTarget("FuzzProxyProtocol", ["Capture"]),
+    fuzzTarget("FuzzHTTP2", ["HTTP"]),
     fuzzTarget("FuzzConfiguration", ["Configuration"]),
     fuzzTarget("FuzzDelegation", ["Policy", "Base"]),
     fuzzTarget("FuzzRoutes", ["Policy", "HTTP", "Base"]),
