@@ -26,6 +26,7 @@ public struct FairleadOptions: Sendable {
   public var delegations = ["/svc => /#/static ;"]
   /// Opens as many descriptors as the hard limit allows when true; else the shell's default.
   public var accessLog = false
+  public var accessLogFormat = "json"
 
   public init() {}
 
@@ -51,7 +52,7 @@ public struct FairleadOptions: Sendable {
     if !policy.isEmpty { lines += ["services:", "  - name: /svc"] + policy }
     if !limits.isEmpty { lines += ["limits: { \(limits) }"] }
     if accessLog {
-      lines += ["telemetry: { accessLog: { path: \(directory.path("access.log")), format: json } }"]
+      lines += ["telemetry: { accessLog: { path: \(directory.path("access.log")), format: \(accessLogFormat) } }"]
     }
     if !extra.isEmpty { lines.append(extra) }
     return lines.joined(separator: "\n") + "\n"

@@ -12,16 +12,18 @@ public final class NginxProcess: Sendable {
 
   /// Starts nginx; `locations` goes into its `server` block, and files may be written below `www` first.
   ///
-  /// - Parameter port: where one that has ended was; nil for any.
+  /// - Parameters:
+  ///   - port: where one that has ended was; nil for any.
+  ///   - http2: it speaks HTTP/2, and nothing else.
   public init(
-    locations: String, port: UInt16? = nil, prepare: (TemporaryDirectory) throws -> Void = { _ in }
+    locations: String, port: UInt16? = nil, http2: Bool = false, prepare: (TemporaryDirectory) throws -> Void = { _ in }
   ) throws {
     guard let nginx = findTool("nginx") else { throw HarnessError("nginx is not installed") }
     directory = try TemporaryDirectory()
     try prepare(directory)
     for _ in 0..<10 {
       let address = LoopbackAddress(port: try port ?? probablyFreePort())
-      let configuration = try directory.write("nginx.conf", Self.text(address, directory, locations))
+      let configuration = try directory.write("nginx.conf", Self.text(address, directory, locations, http2))
       let child = try Child(
         [nginx, "-p", directory.path, "-c", configuration, "-e", directory.path("error.log"), "-g", "daemon off;"],
         directory: directory, name: "nginx")
@@ -54,7 +56,9 @@ public final class NginxProcess: Sendable {
     _ = child.wait(seconds: 5)
   }
 
-  private static func text(_ address: LoopbackAddress, _ directory: TemporaryDirectory, _ locations: String) -> String {
+  private static func text(
+    _ address: LoopbackAddress, _ directory: TemporaryDirectory, _ locations: String, _ http2: Bool
+  ) -> String {
     """
     worker_processes 1;
     pid nginx.pid;
@@ -71,7 +75,7 @@ public final class NginxProcess: Sendable {
       scgi_temp_path \(directory.path)/scgi;
       client_max_body_size 0;
       server {
-        listen \(address) backlog=4096;
+        listen \(address) backlog=4096\(http2 ? " http2" : "");
         root \(directory.path);
         \(locations)
       }
