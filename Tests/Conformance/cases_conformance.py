@@ -332,7 +332,7 @@ def _(daemon, client, upstream):
 
 @case("streams: more than the stream's window ends it")
 def _():
-    # The server reads nothing, so no credit is given.
+    # The server reads nothing, so credit ends when the kernel's buffers are full.
     upstream = Upstream(lambda connection: connection.recv(1) and threading.Event().wait(60))
     with Daemon(upstream) as daemon:
         overflow(daemon.client())
@@ -340,9 +340,10 @@ def _():
 
 def overflow(client):
     client.send(open_stream(client))
-    for _ in range(40):
-        if not client.try_send(client.data(1, bytes(16384))):
+    for _ in range(1024):
+        if client.goaway or client.stream(1).is_over or not client.try_send(client.data(1, bytes(16384))):
             break
+        client.read(0)
     client.read_until(lambda: client.goaway or client.stream(1).is_over, "an end")
     code = client.goaway.error_code if client.goaway else client.stream(1).reset
     expect(code == FLOW_CONTROL_ERROR, code)
@@ -623,6 +624,7 @@ def _():
     with Daemon(upstream, protocol="http2") as daemon:
         peer = daemon.socket()
         stream = peer.makefile("rb")
+        daemon.peers.append(stream)
 
         def exchange(text):
             peer.sendall(text)

@@ -1,7 +1,7 @@
 """HTTP/2 in, HTTP/1 out: nothing in a stream may become a second field, a second request or another body on the way. Each case
 is refused, and the server writes down every byte that it is sent."""
 
-from harness import PROTOCOL_ERROR, Daemon, HTTP1Upstream, HTTP2Upstream, case, expect
+from harness import PROTOCOL_ERROR, Daemon, HTTP1Upstream, HTTP2Upstream, case, eventually, expect
 
 SPLIT = b"GET /smuggled HTTP/1.1\r\nhost: web\r\n\r\n"
 
@@ -94,6 +94,24 @@ smuggles("connection that names a field", more=[(b"connection", b"host")])
 smuggles("upgrade to h2c", more=[(b"upgrade", b"h2c"), (b"http2-settings", b"evil")])
 smuggles("a content-length smaller than the DATA", more=[(b"content-length", b"4")], body=b"four" + SPLIT)
 smuggles("a content-length of nothing with DATA", more=[(b"content-length", b"0")], body=SPLIT)
+
+
+@case("smuggling: a content-length of nothing, and DATA when the head has gone on")
+def _():
+    upstream = HTTP1Upstream()
+    with Daemon(upstream) as daemon:
+        client = daemon.client()
+        number = client.start("/bad", end=False, method="POST", more=[("content-length", "0")])
+        eventually(lambda: any(b"/bad" in sent for sent in upstream.bytes), "the head did not come")
+        client.send(client.data(number, SPLIT, end=True))
+        expect(client.wait(number).reset == PROTOCOL_ERROR, client.stream(number))
+        number = client.start("/empty", end=False, method="POST", more=[("content-length", "0")])
+        client.send(client.data(number, b"", end=True))
+        expect(client.wait(number).status == 200, client.stream(number))
+        expect([request.target for request in upstream.requests] == ["/empty"], [r.line for r in upstream.requests])
+        expect(b"smuggled" not in b"".join(upstream.bytes), upstream.bytes)
+
+
 smuggles("a content-length larger than the DATA", more=[(b"content-length", b"40")], body=b"four")
 smuggles("a list as content-length", more=[(b"content-length", b"4, 4")], body=b"four")
 smuggles("a content-length in hex", more=[(b"content-length", b"0x4")], body=b"four")

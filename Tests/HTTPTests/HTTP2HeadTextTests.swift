@@ -90,6 +90,10 @@ struct HTTP2HeadTextTests {
     #expect(text(.request, get, endsStream: false).text.hasSuffix("\r\ntransfer-encoding: chunked\r\n\r\n"))
     let length = text(.request, get + [("content-length", "5")], endsStream: false).text
     #expect(length.hasSuffix("\r\ncontent-length: 5\r\n\r\n") && !length.contains("chunked"))
+    let none = get + [("content-length", "0")]
+    #expect(text(.request, none, endsStream: true).text.hasSuffix("\r\ncontent-length: 0\r\n\r\n"))
+    let unproven = text(.request, none, endsStream: false).text
+    #expect(unproven.hasSuffix("\r\ntransfer-encoding: chunked\r\n\r\n") && !unproven.contains("content-length"))
   }
 
   @Test("cookies become one line behind the others, in their order")

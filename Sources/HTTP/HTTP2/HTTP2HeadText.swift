@@ -55,6 +55,9 @@ public struct HTTP2HeadText {
   private var status = Value()
   private var hasHost = false
   private var hasLength = false
+  /// A request that promises to have no body. Passed on as a promise only where the stream has ended: a server would take it for
+  /// complete before the bytes that break it have come.
+  private var saysEmpty = false
   private var isMalformed = false
   private var isTooLong = false
   private var hasBegun = false
@@ -96,7 +99,12 @@ public struct HTTP2HeadText {
     case 6 where kind == .request && same(name, "cookie"):
       addCookie(value)
       return
-    case 14 where same(name, "content-length"): hasLength = true
+    case 14 where same(name, "content-length"):
+      hasLength = true
+      if kind == .request, !value.isEmpty, value.allSatisfy({ $0 == UInt8(ascii: "0") }) {
+        saysEmpty = true
+        return
+      }
     case 7 where same(name, "upgrade"), 10 where same(name, "connection"), 10 where same(name, "keep-alive"),
       16 where same(name, "proxy-connection"), 17 where same(name, "transfer-encoding"):
       // Connection-level fields are HTTP/1's own (section 8.2.2).
@@ -232,6 +240,8 @@ public struct HTTP2HeadText {
       append("sec-websocket-key: ")
       append(webSocketKey)
       append("\r\n")
+    } else if saysEmpty {
+      append(endsStream ? "content-length: 0\r\n" : "transfer-encoding: chunked\r\n")
     } else if kind != .trailers, !hasLength, !hasNoBody {
       if !endsStream {
         append("transfer-encoding: chunked\r\n")
