@@ -211,6 +211,7 @@ import Testing
     let before = plan.refusedPart(of: 1)
     plan = plan.reweighted(FairWeights([1, 2, 1]))
     #expect(before > 0.4 && plan.refusedPart(of: 1) == before && plan.refusedPart(of: 2) == 0)
+    for _ in 0..<1_000 { _ = plan.refuses(1, random: &random) }
     plan.renew(severity: 0.5)
     #expect(plan.refusedPart(of: 1) > 0.4 && plan.refusedPart(of: 2) == 0)
   }
@@ -269,6 +270,36 @@ import Testing
       let admitted = zip(parts, demands).reduce(0) { $0 + (1 - $1.0) * Double($1.1) }
       #expect(abs(admitted - (1 - severity) * Double(asked)) <= 0.005 * Double(asked) + 1, "seed \(seed)")
     }
+  }
+
+  @Test("when the flood ends, who stays is not refused for it while the severity falls")
+  func afterFlood() {
+    let plan = SheddingPlan(weights: FairWeights([1, 1]))
+    defer { plan.destroy() }
+    var random = RandomSource(seed: 1)
+    func window(_ demands: [Int], severity: Double) -> Double {
+      for (flow, demand) in demands.enumerated() {
+        for _ in 0..<demand { _ = plan.refuses(FlowNumber(flow), random: &random) }
+      }
+      plan.renew(severity: severity)
+      return plan.refusedPart(of: 1)
+    }
+    var severity = 0.1
+    while severity < 0.95 {
+      #expect(window([10_000, 50], severity: severity) == 0)
+      severity += 0.05
+    }
+    for _ in 0..<10 { #expect(window([10_000, 50], severity: 0.95) == 0) }
+    // The judgement lags behind for a moment, then it falls slowly.
+    for _ in 0..<3 { #expect(window([0, 50], severity: 0.95) == 0) }
+    severity = 0.95
+    while severity > 0 {
+      severity -= 0.01
+      #expect(window([0, 50], severity: max(severity, 0)) == 0)
+    }
+    // What does not end is cut all the same.
+    for _ in 0..<60 { _ = window([0, 1_000], severity: 0.95) }
+    #expect(abs(plan.refusedPart(of: 1) - 0.95) < 0.01)
   }
 
   @Test("about as many are refused as the plan says")

@@ -5,6 +5,9 @@
 //
 //   asked for        ███████████ flood      ██ quiet     ███████ batch (weight ½)
 //   let through      █████·····             ██           ██·····           level: 5 per weight
+//
+// What is let through in a window falls slowly only, and not at all while the severity does: when a flood ends, severity is still
+// high for a while, and those who stay must not be refused for what they no longer have to share.
 
 public import Base
 
@@ -19,14 +22,23 @@ public struct SheddingPlan {
     var threshold: UInt64 = 0
   }
 
+  private struct Budget {
+    /// Requests to let through in a window.
+    var admitted = 0.0
+    var severity = 0.0
+  }
+
   private let flows: UnsafeMutablePointer<Flow>
   private let count: Int
+  private let budget: UnsafeMutablePointer<Budget>
 
   /// A plan that refuses nothing.
   /// - Parameter weights: by flow number; at least one is made of none.
   public init(weights: FairWeights) {
     count = max(weights.count, 1)
     flows = .allocate(capacity: count)
+    budget = .allocate(capacity: 1)
+    budget.initialize(to: Budget())
     for number in 0..<count {
       let step = number < weights.count ? weights.steps[number] : 1
       (flows + number).initialize(to: Flow(weight: 1 / Double(max(step, 1))))
@@ -41,11 +53,15 @@ public struct SheddingPlan {
       next.flows[number].demand = flows[number].demand
       next.flows[number].threshold = flows[number].threshold
     }
+    next.budget.pointee = budget.pointee
     destroy()
     return next
   }
 
-  public func destroy() { flows.deallocate() }
+  public func destroy() {
+    flows.deallocate()
+    budget.deallocate()
+  }
 
   /// Counts a request and says whether to refuse it. A flow there is not counts as the first.
   public func refuses(_ flow: FlowNumber, random: inout RandomSource) -> Bool {
@@ -67,8 +83,12 @@ public struct SheddingPlan {
       total += flow.pointee.demand
       highest = max(highest, flow.pointee.demand / flow.pointee.weight)
     }
-    guard severity > 0, total > 0 else { return }
-    let level = level(admitting: total * (1 - min(severity, 1)), highest: highest)
+    let before = budget.pointee
+    let asked = total * (1 - min(severity, 1))
+    let kept = severity < before.severity ? before.admitted : before.admitted * Self.kept
+    budget.pointee = Budget(admitted: before.severity > 0 ? max(kept, asked) : asked, severity: severity)
+    guard severity > 0, total > budget.pointee.admitted else { return }
+    let level = level(admitting: budget.pointee.admitted, highest: highest)
     for number in 0..<count where flows[number].demand > 0 {
       let admitted = min(level * flows[number].weight / flows[number].demand, 1)
       flows[number].threshold = UInt64((1 - admitted) * 4_294_967_296)
@@ -93,4 +113,6 @@ public struct SheddingPlan {
   }
 
   private static let halvings = 48
+  /// Of what was let through in the window before: a seventh of it is left after two seconds.
+  private static let kept = 0.9
 }
