@@ -94,6 +94,13 @@ import Glibc
     return elements + Int(index)
   }
 
+  /// The slot whose memory begins at `address`, whether it is handed out or not; nil for what is no slot's.
+  @inlinable public func index(of address: UnsafeRawPointer) -> UInt32? {
+    let distance = address - UnsafeRawPointer(elements)
+    guard distance >= 0, distance < Int(state.pointee.highWater) &* MemoryLayout<Element>.stride else { return nil }
+    return distance % MemoryLayout<Element>.stride == 0 ? UInt32(distance / MemoryLayout<Element>.stride) : nil
+  }
+
   /// How often the slot has been freed, wrapping.
   @inlinable public func generation(_ index: UInt32) -> UInt32 {
     assert(index < state.pointee.highWater)

@@ -41,7 +41,7 @@ public struct ReceiveBufferPool {
   /// - Parameters:
   ///   - initial: buffers made, and touched, at once, so that memory use is known from the start.
   ///   - limit: the most buffers there may ever be (at most 4096).
-  public init(ring: Ring, group: UInt16 = 0, initial: Int = 96, limit: Int = 4096, window: Int = 96)
+  public init(ring: Ring, group: UInt16 = 0, initial: Int = 64, limit: Int = 4096, window: Int = 96)
     throws(RingError)
   {
     let limit = min(limit, ReceiveBufferPool.ringEntries)

@@ -24,6 +24,19 @@ import Testing
     }
   }
 
+  @Test("an address is told for a slot's when it is where one begins")
+  func addresses() throws {
+    let slab = try Slab<UInt64>(capacity: 4)
+    defer { slab.destroy() }
+    let first = try #require(slab.allocate())
+    let second = try #require(slab.allocate())
+    #expect(slab.index(of: slab.pointer(first)) == first)
+    #expect(slab.index(of: slab.pointer(second)) == second)
+    let address = UnsafeRawPointer(slab.pointer(first))
+    #expect(
+      slab.index(of: address + 1) == nil && slab.index(of: address + 16) == nil && slab.index(of: address - 8) == nil)
+  }
+
   @Test("the slot freed last is handed out first, with the next generation")
   func reuse() throws {
     let slab = try Slab<UInt32>(capacity: 4)

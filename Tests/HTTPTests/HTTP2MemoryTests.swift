@@ -7,7 +7,8 @@ import Testing
 struct HTTP2MemoryTests {
   @Test("sessions that come and go take what the ones before gave back, and leave nothing")
   func sessions() throws {
-    let memory = HTTP2Memory()
+    // Some sessions get pages of their own, the others do without.
+    let memory = try HTTP2Memory(sessions: 2)
     let handlers = try #require(HTTP2Settings(.silent, headerListBytes: 4096))
     var context = 0
     try withUnsafeMutableBytes(of: &context) { context throws in
@@ -22,6 +23,10 @@ struct HTTP2MemoryTests {
           var frames = 0
           while session.nextFrame() != nil { frames += 1 }
           #expect(frames > 0)
+          // Whoever has rested can go on.
+          session.rest()
+          session.ping()
+          #expect(session.nextFrame()?.count == 17 && session.nextFrame() == nil)
           session.destroy()
         }
       }

@@ -23,10 +23,11 @@ private final class Side {
   var blamed: [UInt32] = []
   var refusesHeads = false
   private var session: HTTP2Session?
-  private let memory = HTTP2Memory()
+  private let memory: HTTP2Memory
   private let settings: HTTP2Settings
 
   init(isServer: Bool, streams: UInt32 = 100, window: UInt32 = 65_536) throws {
+    memory = try HTTP2Memory(sessions: 1)
     settings = try #require(
       HTTP2Settings(.ofSides, concurrentStreams: streams, streamWindow: window, headerListBytes: 65_536))
     session = HTTP2Session(

@@ -167,6 +167,7 @@ public final class HTTP2Settings: @unchecked Sendable {
   struct Link {
     let handlers: UnsafeMutablePointer<HTTP2Handlers>
     let context: HTTP2Handlers.Context
+    var pages = HTTP2Memory.Pages()
   }
 
   private static func set(_ callbacks: OpaquePointer) {
@@ -263,6 +264,7 @@ public struct HTTP2Session {
     link = .allocate(capacity: 1)
     link.initialize(to: HTTP2Settings.Link(handlers: settings.handlers, context: context))
     var created: OpaquePointer?
+    _ = memory.takeLatest()
     let result =
       isServer
       ? nghttp2_session_server_new3(&created, settings.callbacks, link, settings.options, memory.hooks)
@@ -272,6 +274,7 @@ public struct HTTP2Session {
       return nil
     }
     session = created
+    link.pointee.pages = memory.takeLatest()
     guard HTTP2Session.submitSettings(created, settings, isServer: isServer),
       nghttp2_session_set_local_window_size(created, 0, 0, settings.connectionWindow) == 0
     else {
@@ -407,6 +410,11 @@ public struct HTTP2Session {
 
   /// Ends it, streams and all.
   public func terminate(_ code: UInt32) { nghttp2_session_terminate_session(session, code) }
+
+  /// Gives back the memory that a session without streams can do without until it has some again. Not inside a handler.
+  public func rest() {
+    if !wantsToSend { HTTP2Memory.rest(link.pointee.pages) }
+  }
 
   public func ping() { nghttp2_submit_ping(session, 0, nil) }
 

@@ -30,7 +30,7 @@ extension Shard {
     connection.pointee.wire = .multiplexed
     connection.pointee.session = slot
     if isServer {
-      connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.idleTimeoutNanoseconds))
+      awaitStreams(connection)
       if self.state.pointee.isDraining { session.announceEnd() }
     }
     markDirty(connection)
@@ -133,10 +133,28 @@ extension Shard {
         return
       }
     }
+    if !h2.pointee.isResting, !state.pointee.isDraining, restAfterNanoseconds < limits.idleTimeoutNanoseconds {
+      h2.pointee.isResting = true
+      h2.pointee.session.rest()
+      let rest = limits.idleTimeoutNanoseconds - restAfterNanoseconds
+      connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: rest))
+      return
+    }
     h2.pointee.isLeaving = true
     h2.pointee.session.terminate(HTTP2Error.none)
     markDirty(connection)
   }
+
+  /// A connection with a client has no stream: its idle time begins.
+  func awaitStreams(_ connection: ConnectionPointer) {
+    http2State(connection).pointee.isResting = false
+    let time =
+      state.pointee.isDraining ? drainGraceNanoseconds : min(restAfterNanoseconds, limits.idleTimeoutNanoseconds)
+    connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: time))
+  }
+
+  /// Who asks again and again should not pay for pages each time.
+  private var restAfterNanoseconds: UInt64 { 1_000_000_000 }
 
   /// Ends every stream of a connection that is lost.
   func loseStreams(_ connection: ConnectionPointer) {

@@ -261,8 +261,7 @@ extension Shard {
     if stream.pointee.role == .downstream {
       if stream.pointee.exchange != noSlot { downstreamGone(exchanges.pointer(stream.pointee.exchange)) }
       if h2.pointee.streamCount == 0, !parent.pointee.flags.contains(.closing) {
-        let rest = state.pointee.isDraining ? drainGraceNanoseconds : limits.idleTimeoutNanoseconds
-        connectionTimers.schedule(parent.pointee.index, deadline: deadline(after: rest))
+        awaitStreams(parent)
       }
     } else {
       forgetUpstreamStream(stream, parent)

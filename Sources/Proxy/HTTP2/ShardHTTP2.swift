@@ -32,6 +32,8 @@ struct HTTP2State {
   var isLeaving = false
   /// The session has failed: what is left to send is its GOAWAY.
   var hasFailed = false
+  /// It has been idle for a while, and given back what it can do without.
+  var isResting = false
 }
 
 /// Keeps account of a peer that makes work for nothing: resets, pings, settings, empty frames, frames that break a rule. Each
@@ -99,7 +101,7 @@ struct HTTP2Conduct {
 /// One shard's. Only its thread.
 final class ShardHTTP2 {
   let states: Slab<HTTP2State>
-  let memory = HTTP2Memory()
+  let memory: HTTP2Memory
   let server: HTTP2Settings
   let client: HTTP2Settings
   /// Heads on their way out.
@@ -108,8 +110,12 @@ final class ShardHTTP2 {
   let requestHead: UnsafeMutablePointer<RequestHead>
   let responseHead: UnsafeMutablePointer<ResponseHead>
 
+  /// 400 MiB of addresses, which cost nothing until they are used.
+  private static let restingSessions: UInt32 = 16_384
+
   init(capacity: UInt32, limits: HTTP1Limits) throws {
     states = try Slab(capacity: capacity)
+    memory = try HTTP2Memory(sessions: min(capacity, ShardHTTP2.restingSessions))
     let bytes = UInt32(clamping: limits.headerBytes)
     guard let server = HTTP2Settings(.ofShards, headerListBytes: bytes),
       let client = HTTP2Settings(.ofShards, headerListBytes: bytes)

@@ -112,8 +112,9 @@ private func check(_ bytes: UnsafeRawBufferPointer, _ kind: HTTP2HeadText.Kind) 
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzOneInput(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   guard size > 0, let data else { return 0 }
-  guard let settings = HTTP2Settings(handlers, headerListBytes: 4096) else { return 0 }
-  let memory = HTTP2Memory()
+  guard let settings = HTTP2Settings(handlers, headerListBytes: 4096), let memory = try? HTTP2Memory(sessions: 1) else {
+    return 0
+  }
   let server = Server()
   server.session = HTTP2Session(
     isServer: true, settings, context: Unmanaged.passUnretained(server).toOpaque(), memory: memory)
