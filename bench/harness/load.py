@@ -11,11 +11,14 @@ from . import system
 
 
 class Workload:
-    def __init__(self, name, path, connections, title, tcp=False, host="web"):
+    def __init__(self, name, path, connections, title, way="h1", streams=0, host="web", fields=(), body=None):
         self.name, self.path, self.connections, self.title, self.host = name, path, connections, title, host
-        # Over the proxy's TCP port: it does not see that there are requests.
-        self.tcp = tcp
+        # Which of the proxy's ports (`proxies.WAYS`), and how many streams of HTTP/2 on each connection; 0 is HTTP/1.
+        self.way, self.streams = way, streams
+        self.fields, self.body = fields, body
 
+
+GRPC = ("content-type: application/grpc", "te: trailers")
 
 WORKLOADS = [
     Workload("get100c64", "/100", 64, "GET, 100 B body, 64 connections"),
@@ -24,20 +27,29 @@ WORKLOADS = [
     Workload("get16kc64", "/16k", 64, "GET, 16 KiB body, 64 connections"),
     Workload("get16kc1", "/16k", 1, "GET, 16 KiB body, 1 connection"),
     Workload("get16kc1000", "/16k", 1000, "GET, 16 KiB body, 1000 connections"),
-    Workload("post1kc64", "/post", 64, "POST, 1 KiB body, 64 connections"),
+    Workload("post1kc64", "/post", 64, "POST, 1 KiB body, 64 connections", body="post"),
     Workload("chunked1mc16", "/chunked1m", 16, "GET, 1 MiB chunked streaming, 16 connections"),
-    Workload("tcpbulk", "/chunked1m", 1, "TCP, one connection, 1 MiB responses one after another", tcp=True),
-    Workload("tcp100c64", "/100", 64, "TCP, 64 connections, 100 B requests and responses", tcp=True),
+    Workload("h2h1", "/100", 8, "HTTP/2 to HTTP/1: GET, 100 B body, 8 connections × 16 streams", way="h2", streams=16),
+    Workload("h2h2", "/100", 8, "HTTP/2 to HTTP/2: GET, 100 B body, 8 connections × 16 streams", way="h2h2", streams=16,
+             host="h2"),
+    Workload("grpc", "/bench.Echo/Call", 8, "gRPC unary, 100 B messages, 8 connections × 16 streams", way="grpc", streams=16,
+             host="h2", fields=GRPC, body="message"),
+    Workload("websocket", "/", 64, "WebSocket echo, 100 B messages, 64 connections", way="ws", host="ws"),
+    Workload("tcpbulk", "/chunked1m", 1, "TCP, one connection, 1 MiB responses one after another", way="tcp"),
+    Workload("tcp100c64", "/100", 64, "TCP, 64 connections, 100 B requests and responses", way="tcp"),
 ]
 
 
 def _h2load(proxy, workload, seconds, extra, prefix=()):
     setting = proxy.setting
-    command = list(prefix) + ["taskset", "-c", str(setting.generator_core), "h2load", "--h1", "-t", "1",
+    version = ["-m", str(workload.streams)] if workload.streams else ["--h1"]
+    command = list(prefix) + ["taskset", "-c", str(setting.generator_core), "h2load", *version, "-t", "1",
                               "-c", str(workload.connections), "-D", f"{round(seconds * 1000)}ms",
-                              f"--connect-to=127.0.0.1:{proxy.tcp_port if workload.tcp else proxy.port}"] + extra
-    if workload.path == "/post":
-        command += ["-d", setting.post_body]
+                              f"--connect-to=127.0.0.1:{proxy.ports[workload.way]}"] + extra
+    for field in workload.fields:
+        command += ["-H", field]
+    if workload.body:
+        command += ["-d", setting.bodies[workload.body]]
     # The Host sent is the URL's; a second Host by -H would rightly be refused.
     process = system.start(command + [f"http://{workload.host}{workload.path}"],
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -47,6 +59,22 @@ def _h2load(proxy, workload, seconds, extra, prefix=()):
         system.stop(process)
     done, failed = counted(out)
     return done, failed, out, err
+
+
+def _websocket(proxy, workload, seconds, prefix=()):
+    """The same for messages that come back as they were sent."""
+    setting = proxy.setting
+    command = list(prefix) + ["taskset", "-c", str(setting.generator_core), os.path.join(setting.directory, "websocket"),
+                              "load", str(proxy.ports["ws"]), str(workload.connections), f"{seconds:g}", workload.host]
+    process = system.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        out, err = process.communicate(timeout=seconds * 4 + 60)
+    finally:
+        system.stop(process)
+    found = re.search(r"(\d+) done, (\d+) failed", out)
+    if not found:
+        raise RuntimeError(f"the WebSocket load said nothing usable:\n{out}{err}")
+    return int(found[1]), int(found[2]), out, err
 
 
 def counted(out):
@@ -67,7 +95,10 @@ def full_speed(proxy, workload, seconds, instructions=False):
     if instructions:
         prefix = ["perf", "stat", "-x,", "-e", "instructions:u,instructions:k", "-p", ",".join(map(str, proxy.pids)), "--"]
     cpu, wall = system.cpu_seconds(proxy.pids), time.monotonic()
-    done, failed, _, err = _h2load(proxy, workload, seconds, [], prefix)
+    if workload.way == "ws":
+        done, failed, _, err = _websocket(proxy, workload, seconds, prefix)
+    else:
+        done, failed, _, err = _h2load(proxy, workload, seconds, [], prefix)
     cpu, wall = system.cpu_seconds(proxy.pids) - cpu, time.monotonic() - wall
     result = {"rps": done / seconds, "cpu": cpu * 1e6 / max(done, 1), "busy": cpu / wall, "failed": failed}
     if instructions:
@@ -103,8 +134,6 @@ def fixed_rate(proxy, workload, seconds, rate):
 class IdleClients:
     """Keep-alive connections that each make a request when told, and otherwise stay open and silent."""
 
-    REQUEST = b"GET /100 HTTP/1.1\r\nHost: web\r\n\r\n"
-
     def __init__(self, port):
         self.port, self.sockets, self.errors = port, [], 0
 
@@ -128,17 +157,18 @@ class IdleClients:
         if client is None:
             return
         try:
-            client.sendall(self.REQUEST)
-            answer = b""
-            while b"\r\n\r\n" not in answer or len(answer.split(b"\r\n\r\n", 1)[1]) < 100:
-                more = client.recv(4096)
-                if not more:
-                    raise OSError("closed")
-                answer += more
-            if not answer.startswith(b"HTTP/1.1 200"):
+            if not self.exchange(client):
                 self.errors += 1
         except OSError:
             self.errors += 1
+
+    def exchange(self, client):
+        """One request and its response. False for a response that is not the right one."""
+        client.sendall(b"GET /100 HTTP/1.1\r\nHost: web\r\n\r\n")
+        answer = b""
+        while b"\r\n\r\n" not in answer or len(answer.split(b"\r\n\r\n", 1)[1]) < 100:
+            answer += received(client)
+        return answer.startswith(b"HTTP/1.1 200")
 
     def close(self):
         for client in self.sockets:
@@ -146,10 +176,67 @@ class IdleClients:
                 client.close()
 
 
+def received(client):
+    more = client.recv(4096)
+    if not more:
+        raise OSError("closed")
+    return more
+
+
+class IdleHTTP2Clients(IdleClients):
+    """The same with HTTP/2, each request on a stream of its own."""
+
+    def __init__(self, port):
+        super().__init__(port)
+        self.streams = {}
+
+    def exchange(self, client):
+        stream = self.streams.get(client, -1) + 2
+        self.streams[client] = stream
+        frames = b""
+        if stream == 1:
+            frames = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self.frame(4, 0, 0, b"") + self.frame(4, 1, 0, b"")
+        # GET, http, :authority web, :path /100; only GET and http come from the static table (RFC 7541).
+        frames += self.frame(1, 5, stream, b"\x82\x86\x01\x03web\x04\x04/100")
+        client.sendall(frames)
+        held, is_right = b"", False
+        while True:
+            while len(held) >= 9 and len(held) >= 9 + int.from_bytes(held[:3], "big"):
+                length = int.from_bytes(held[:3], "big")
+                kind, flags, number = held[3], held[4], int.from_bytes(held[5:9], "big")
+                payload, held = held[9:9 + length], held[9 + length:]
+                if kind == 1 and number == stream:
+                    # :status 200, from the static table or from the dynamic one, which starts behind it.
+                    is_right = payload[:1] == b"\x88" or payload[1:2] == b"\x88"
+                if kind in (3, 7):
+                    return False
+                if number == stream and flags & 1:
+                    return is_right
+            held += received(client)
+
+    @staticmethod
+    def frame(kind, flags, stream, payload):
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def idle_http2_memory(proxy, counted):
+    """Resident bytes per idle HTTP/2 connection over `counted` of them."""
+    start, _ = system.memory(proxy.pids)
+    clients = IdleHTTP2Clients(proxy.ports["h2"])
+    try:
+        clients.open(counted)
+        time.sleep(3)  # an idle connection may be made smaller a while after its last request
+        resident, _ = system.memory(proxy.pids)
+        clients.again()
+    finally:
+        clients.close()
+    return {"idle_http2_resident": (resident - start) / counted, "http2_errors": clients.errors}
+
+
 def idle_memory(proxy, counted, most):
     """Resident bytes per idle connection over `counted` of them, then errors with `most` of them open and used again."""
     start_resident, start_anonymous = system.memory(proxy.pids)
-    clients = IdleClients(proxy.port)
+    clients = IdleClients(proxy.ports["h1"])
     try:
         clients.open(counted)
         time.sleep(1)  # let the proxy settle: it may hand memory back after the last answer

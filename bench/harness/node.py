@@ -19,7 +19,8 @@ class Node:
 
     def __init__(self, setting, name, configuration, shards=1):
         self.setting, self.name, self.shards = setting, name, shards
-        self.port = self.tcp_port = system.free_port()
+        self.port = system.free_port()
+        self.ports = {way: self.port for way in ("h1", "tcp")}
         self.directory = os.path.join(setting.directory, f"{name}-{self.port}")
         os.makedirs(self.directory)
         self.file = os.path.join(self.directory, "fairlead.yaml")

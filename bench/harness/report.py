@@ -13,10 +13,16 @@ TARGETS = [  # title, workload, figure, peer, bound, lower is better
     ("CPU per request / Envoy", "get100c64", "cpu", "envoy", 0.30, True),
     ("requests/s / nginx", "get100c64", "rps", "nginx", 1.00, False),
     ("p99 at half of nginx's rate / nginx", "get100c64", "p99", "nginx", 1.00, True),
+    ("HTTP/2 to HTTP/1, CPU per request / best of nghttpx, HAProxy", "h2h1", "cpu", "nghttpx haproxy", 0.90, True),
+    ("HTTP/2 to HTTP/1, CPU per request / Envoy", "h2h1", "cpu", "envoy", 0.35, True),
+    ("HTTP/2 to HTTP/2, CPU per request / HAProxy", "h2h2", "cpu", "haproxy", 0.90, True),
+    ("HTTP/2 to HTTP/2, CPU per request / Envoy", "h2h2", "cpu", "envoy", 0.35, True),
+    ("gRPC unary, CPU per request / HAProxy", "grpc", "cpu", "haproxy", 0.90, True),
+    ("gRPC unary, CPU per request / Envoy", "grpc", "cpu", "envoy", 0.35, True),
     ("TCP bulk, one connection: CPU per byte / HAProxy (mode tcp)", "tcpbulk", "cpu", "haproxy", 1.00, True),
     ("TCP bulk, one connection: throughput / HAProxy (mode tcp)", "tcpbulk", "rps", "haproxy", 1.00, False),
 ]
-IDLE_TARGET_BYTES, START_TARGET_BYTES = 400, 20_000_000
+IDLE_TARGET_BYTES, IDLE_HTTP2_TARGET_BYTES, START_TARGET_BYTES = 400, 8192, 20_000_000
 
 
 MESH = "## Names, routes and resilience"
@@ -58,10 +64,20 @@ def _figure(rounds, key, form):
     return _range(values, form) if values else "–"
 
 
+def _sum(rounds, key):
+    values = [each[key] for each in rounds if key in each]
+    return str(sum(values)) if values else "–"
+
+
 def ratios(results, key, over):
-    """Fairlead's figure over a peer's, round by round."""
-    pairs = zip(results.get("fairlead", []), results.get(over, []))
-    return [ours[key] / theirs[key] for ours, theirs in pairs if ours.get(key) is not None and theirs.get(key)]
+    """Fairlead's figure over a peer's, round by round; over the lowest of several."""
+    columns = [results[name] for name in over.split() if results.get(name)]
+    found = []
+    for ours, *theirs in zip(results.get("fairlead", []), *columns):
+        values = [each[key] for each in theirs if each.get(key)]
+        if ours.get(key) is not None and values:
+            found.append(ours[key] / min(values))
+    return found
 
 
 def _table(head, rows):
@@ -95,17 +111,20 @@ def _targets(data):
         value = median([each["idle_resident"] for each in idle])
         rows.append(["resident bytes per idle connection", f"≤ {IDLE_TARGET_BYTES}",
                      _figure(idle, "idle_resident", _whole), "yes" if value <= IDLE_TARGET_BYTES else "**no**"])
+        value = median([each["idle_http2_resident"] for each in idle])
+        rows.append(["resident bytes per idle HTTP/2 connection", f"≤ {IDLE_HTTP2_TARGET_BYTES}",
+                     _figure(idle, "idle_http2_resident", _whole), "yes" if value <= IDLE_HTTP2_TARGET_BYTES else "**no**"])
         value = median([each["two_shards_resident"] for each in idle])
         rows.append(["resident at start-up, two shards", f"< {START_TARGET_BYTES // 1_000_000} MB",
                      f"{value / 1e6:.1f} MB", "yes" if value < START_TARGET_BYTES else "**no**"])
         errors = max(each["open_errors"] for each in idle)
         rows.append([f"errors with {idle[0]['open']} connections open", "0", str(errors), "yes" if errors == 0 else "**no**"])
-    return _table(["target (GET 100 B, 64 connections, one shard)", "bound", "measured", "met"], rows) + [""]
+    return _table(["target (GET 100 B, 64 connections, one shard, where nothing else is said)", "bound", "measured", "met"], rows) + [""]
 
 
 def _workload(workload, data, instructions):
     results = data["results"]
-    rate_head = f"at {data['rate']:.0f}/s"
+    rate_head = f"at {data['rate']:.0f}/s" if data["rate"] else "at a rate"
     head = ["proxy", "CPU µs/request", "requests/s", "core busy", f"p50 µs {rate_head}", f"p99 µs {rate_head}",
             "CPU µs/request " + rate_head, "instructions/request", "failed", "Fairlead's CPU / its"]
     rows = []
@@ -123,14 +142,16 @@ def _workload(workload, data, instructions):
 def _idle(data):
     if not data:
         return []
-    head = ["proxy", "resident B/connection", "of it anonymous", "resident at start-up", "errors, 9,000 open"]
+    head = ["proxy", "resident B/connection", "of it anonymous", "resident at start-up", "errors, 9,000 open",
+            "resident B/HTTP/2 connection", "errors"]
     rows = []
     for name, rounds in data.items():
+        started = [each["start_resident"] for each in rounds if "start_resident" in each]
         rows.append([proxies.TITLES[name], _figure(rounds, "idle_resident", _whole), _figure(rounds, "idle_anonymous", _whole),
-                     f"{median([each['start_resident'] for each in rounds]) / 1e6:.1f} MB",
-                     str(sum(each["open_errors"] for each in rounds))])
+                     f"{median(started) / 1e6:.1f} MB" if started else "–", _sum(rounds, "open_errors"),
+                     _figure(rounds, "idle_http2_resident", _whole), _sum(rounds, "http2_errors")])
     return ["### Idle keep-alive connections", "",
-            "5,000 connections, one request each, then silence: resident memory above start-up, shared out. nginx and "
+            "5,000 connections, 2,000 of HTTP/2, one request each, then silence: resident memory above start-up, shared out. nginx and "
             "Envoy set some of it aside when they start.", ""] + _table(head, rows) + [""]
 
 
