@@ -88,8 +88,8 @@ let package = Package(
     .executableTarget(
       name: "fairleadd",
       dependencies: [
-        "Base", "CFairlead", "EventLoop", "Telemetry", "Policy", "Configuration", "Capture", "Discovery", "Proxy",
-        "Admin",
+        "Base", "CFairlead", "EventLoop", "Telemetry", "HTTP", "Policy", "Configuration", "Capture", "Discovery",
+        "Proxy", "Admin",
       ],
       swiftSettings: strict),
     .executableTarget(

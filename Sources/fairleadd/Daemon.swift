@@ -7,6 +7,7 @@ import Configuration
 import Discovery
 import EventLoop
 import Glibc
+import HTTP
 import Policy
 import Proxy
 import Telemetry
@@ -62,7 +63,7 @@ final class Daemon {
     BuildInformation(libraries: [
       ("liburing", RingProbe.liburingVersion), ("libyaml", Configuration.yamlLibraryVersion),
       ("PCRE2", Pattern.engineVersion),
-      ("c-ares", DNSSource.resolverVersion), ("OpenSSL", "not linked"), ("nghttp2", "not linked"),
+      ("c-ares", DNSSource.resolverVersion), ("OpenSSL", "not linked"), ("nghttp2", HTTP2Session.libraryVersion),
     ])
   }
 

@@ -205,5 +205,9 @@ struct LifecycleTests {
     for word in ["fairleadd", "commit", "swift", "liburing"] {
       #expect(result.output.lowercased().contains(word), "\(result.output)")
     }
+    for library in ["liburing", "libyaml", "PCRE2", "c-ares", "nghttp2"] {
+      let name = try #require(result.output.firstRange(of: library + " "), "\(library): \(result.output)")
+      #expect(result.output[name.upperBound...].first?.isNumber == true, "\(library): \(result.output)")
+    }
   }
 }

@@ -252,6 +252,11 @@ public final class HTTP2Settings: @unchecked Sendable {
 
 /// One session. A handle; one thread. Whoever makes it destroys it, not inside a handler.
 public struct HTTP2Session {
+  /// The library's version, as it says itself.
+  public static var libraryVersion: String {
+    nghttp2_version(0).flatMap { $0.pointee.version_str }.map { String(cString: $0) } ?? "unknown"
+  }
+
   private let session: OpaquePointer
   private let link: UnsafeMutablePointer<HTTP2Settings.Link>
 
