@@ -6,7 +6,7 @@ import threading
 from harness import (
     COMPRESSION_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, NO_ERROR, PREFACE, PROTOCOL_ERROR, STREAM_CLOSED, Daemon,
     HTTP1Upstream, HTTP2Upstream, Upstream, case, eventually, expect, frame, ping, reset, settings, window)
-from hyperframe.frame import HeadersFrame, PriorityFrame, SettingsFrame
+from hyperframe.frame import HeadersFrame, PriorityFrame, SettingsFrame, WindowUpdateFrame
 
 
 def on_connection(sentence):
@@ -237,9 +237,18 @@ def _(daemon, client, upstream):
     one = HeadersFrame(1, client.encoder.encode(client.fields("/a", method="POST")), flags=["END_HEADERS", "PADDED"])
     one.pad_length = 200
     client.send(one)
+
+    def credit():
+        return 65_535 + sum(
+            frame.window_increment for frame in client.frames
+            if isinstance(frame, WindowUpdateFrame) and frame.stream_id == 1)
+
+    paid = 0
     for _ in range(2000):
+        client.read_until(lambda: credit() - paid >= 264, "the window, given back")
         client.send(client.data(1, b"12345678", pad=255))
-        client.read(0)
+        paid += 264
+    client.read_until(lambda: credit() - paid >= 1, "the window, given back")
     client.send(client.data(1, b"", end=True, pad=0))
     expect(client.wait(1).status == 200, client.stream(1))
     expect(upstream.requests[0].body == b"12345678" * 2000, len(upstream.requests[0].body))
@@ -624,7 +633,7 @@ def _():
     with Daemon(upstream, protocol="http2") as daemon:
         peer = daemon.socket()
         stream = peer.makefile("rb")
-        daemon.peers.append(stream)
+        daemon.peers.append(stream)  # The socket stays open until both are closed.
 
         def exchange(text):
             peer.sendall(text)

@@ -1,5 +1,5 @@
-// The cases of Tests/Conformance: peers that speak raw HTTP/2 frames, in Python, for what no polite client would do. Each case
-// runs as a program of its own with a daemon of its own; here it is a test case, by the sentence it is registered under.
+// The cases of Tests/Conformance: peers in Python that speak raw frames, for what no polite client would do, and real clients and
+// servers of other protocols. Each case has a daemon of its own; here it is a test case, by the sentence it is registered under.
 
 import TestSupport
 import Testing
@@ -8,11 +8,7 @@ import Testing
 struct ConformanceTests {
   @Test("conformance", arguments: ConformanceCases.all)
   func conformance(_ sentence: String) throws {
-    let python = try #require(ConformanceCases.python, "\(ConformanceCases.problem)")
-    let run = try Child.run(
-      [python, ConformanceCases.directory + "/run.py", sentence],
-      environment: ["FAIRLEAD_BIN_DIR": FairleadProcess.binaryDirectory, "PYTHONDONTWRITEBYTECODE": "1"], seconds: 180)
-    #expect(run.status == .exited(0), "\(run.output.suffix(6000))\(run.error.suffix(3000))")
+    try ConformanceCases.expectPassed(sentence)
   }
 
   @Test("there are cases for every topic")
@@ -23,29 +19,54 @@ struct ConformanceTests {
   }
 }
 
-/// The cases, as `run.py` lists them with the Python of the environment that `.ci/conformance` makes.
+/// The cases, as `run.py` lists them with the Python of the environment that `.ci/conformance` makes. The first that is asked for
+/// starts all of them, some at a time: a Python for each would take longer than the cases do.
 enum ConformanceCases {
   static let directory = repositoryPath + "/Tests/Conformance"
 
-  private static let made = output([repositoryPath + "/.ci/conformance"], seconds: 300)
-  static let python = made.lines.last
-  private static let listed = python.map { output([$0, directory + "/run.py", "--list"], seconds: 60) }
+  private static let made = run([repositoryPath + "/.ci/conformance"], seconds: 300)
+  static let python = lines(made.output).last
+  private static let listed = python.map { run([$0, directory + "/run.py", "--list"], seconds: 60) }
 
   /// Never empty: where the cases cannot be listed, the one that stands for them fails.
   static let all: [String] = {
-    guard let lines = listed?.lines, !lines.isEmpty else { return ["the list of cases"] }
-    return lines
+    let sentences = lines(listed?.output ?? "")
+    return sentences.isEmpty ? ["the list of cases"] : sentences
   }()
 
   static var problem: String { made.problem + (listed?.problem ?? "") }
 
-  private static func output(_ arguments: [String], seconds: Double) -> (lines: [String], problem: String) {
+  private struct Outcome {
+    var word: Substring
+    var text: Substring
+  }
+
+  /// What became of each, by its sentence; and what was wrong with the run.
+  private static let ran: (outcomes: [String: Outcome], problem: String) = {
+    guard let python else { return ([:], problem) }
+    let whole = run([python, directory + "/run.py", "--records", "--jobs", "4"], seconds: 600)
+    var outcomes: [String: Outcome] = [:]
+    for record in whole.output.split(separator: "\u{1E}") {
+      let parts = record.split(separator: "\u{1F}", maxSplits: 2, omittingEmptySubsequences: false)
+      if parts.count == 3 { outcomes[String(parts[1])] = Outcome(word: parts[0], text: parts[2]) }
+    }
+    return (outcomes, whole.problem)
+  }()
+
+  static func expectPassed(_ sentence: String) throws {
+    let outcome = try #require(ran.outcomes[sentence], "no outcome; \(problem)\(ran.problem)")
+    #expect(outcome.word == "passed", "\(outcome.text.suffix(6000))")
+  }
+
+  private static func lines(_ text: String) -> [String] { text.split(separator: "\n").map(String.init) }
+
+  private static func run(_ arguments: [String], seconds: Double) -> (output: String, problem: String) {
+    let environment = ["FAIRLEAD_BIN_DIR": FairleadProcess.binaryDirectory, "PYTHONDONTWRITEBYTECODE": "1"]
     do {
-      let run = try Child.run(arguments, environment: ["PYTHONDONTWRITEBYTECODE": "1"], seconds: seconds)
-      guard run.status == .exited(0) else { return ([], "\(arguments): \(run.status)\n\(run.error)") }
-      return (run.output.split(separator: "\n").map(String.init), "")
+      let run = try Child.run(arguments, environment: environment, seconds: seconds)
+      return (run.output, run.status == .exited(0) ? "" : "\(arguments): \(run.status)\n\(run.error.suffix(3000))")
     } catch {
-      return ([], "\(error)")
+      return ("", "\(error)")
     }
   }
 }
