@@ -2,6 +2,7 @@
 
 import Base
 import HTTP
+import Policy
 import Testing
 
 @testable import Proxy
@@ -95,6 +96,31 @@ struct LocalResponseTests {
   /// A node's name has at most 255 bytes, a service's as many.
   static let longestVia = Array("via: 1.1 \(String(repeating: "n", count: 255))\r\n".utf8)
   static let longestService = String(repeating: "s", count: 255)
+
+  @Test("a gRPC call that breaks off ends with trailers that parse, or with none")
+  func brokenCall() {
+    for capacity in [LocalResponse.sizeLimit, 40] {
+      let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 1)
+      defer { buffer.deallocate() }
+      let written = LocalResponse.writeGRPCTrailers(
+        .responseTruncated, status: .unavailable, service: "web", into: buffer)
+      guard let written else {
+        #expect(capacity == 40)
+        continue
+      }
+      let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<written])
+      var fields = FieldTable(capacity: 8)
+      var consumed = 0
+      guard case .complete = HTTP1Parser.parseTrailers(bytes, into: &fields, limits: HTTP1Limits(), consumed: &consumed)
+      else {
+        Issue.record("the trailers do not parse")
+        continue
+      }
+      let values = (0..<fields.count).map { String(decoding: fields[$0].value.slice(of: bytes), as: UTF8.self) }
+      #expect(values.first == "14" && values.last == "FL2105" && consumed == written)
+      #expect(values.contains { $0.contains("web: the endpoint's response broke off (FL2105)") })
+    }
+  }
 
   private func write(
     _ error: ProxyError, service: String?, closes: Bool, withBody: Bool, via: [UInt8] = [],

@@ -31,7 +31,8 @@ extension Shard {
     markDirty(connection)
   }
 
-  private var lingerNanoseconds: UInt64 { 2_000_000_000 }
+  /// How long a client that was answered may take to end its side.
+  var lingerNanoseconds: UInt64 { 2_000_000_000 }
   private var lingerByteCount: Int { 1024 * 1024 }
 
   func lingered(_ connection: ConnectionPointer, _ count: Int) {

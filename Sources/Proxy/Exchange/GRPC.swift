@@ -62,6 +62,31 @@ extension Shard {
     observeAttempt(exchange, status: failed ? 503 : 200)
   }
 
+  /// A call's response has broken off. It ends with a status all the same, behind the messages that have come: of a reset a client
+  /// would make INTERNAL, its own mistake. False where the response has no such end.
+  func endBrokenCall(_ exchange: ExchangePointer, _ error: ProxyError) -> Bool {
+    let downstream = connections.pointer(exchange.pointee.downstream)
+    guard exchange.pointee.flags.contains(.grpc), exchange.pointee.phase == .responding,
+      exchange.pointee.grpcStatus == nil, !exchange.pointee.route.flags.contains(.isMirror),
+      downstream.pointee.wire == .http2, downstream.pointee.streamNumber != 0,
+      downstream.pointee.flags.isDisjoint(with: [.closing, .finishAfterFlush, .finished])
+    else { return false }
+    exchange.pointee.errorCode = error.code
+    statistics.countError(error)
+    exchange.pointee.grpcStatus = .unavailable
+    judgeEnd(exchange, failed: true)
+    let requestComplete = exchange.pointee.flags.contains(.requestComplete)
+    let service = exchange.pointee.service
+    finish(exchange)
+    withUnsafeTemporaryAllocation(byteCount: LocalResponse.sizeLimit, alignment: 8) { room in
+      let count = LocalResponse.writeGRPCTrailers(
+        error, status: .unavailable, service: serviceName(service), into: room)
+      endStreamResponse(downstream, trailers: UnsafeRawBufferPointer(rebasing: room[..<(count ?? 0)]))
+    }
+    downstreamStreamEnded(downstream, requestComplete: requestComplete)
+    return true
+  }
+
   private func name(_ text: StaticString) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
   }

@@ -71,6 +71,22 @@ enum LocalResponse {
     return writer.count
   }
 
+  /// Writes the trailer section of a gRPC call that breaks off when its response has begun. Nil when it does not fit.
+  static func writeGRPCTrailers(
+    _ error: ProxyError, status: GRPCStatus, service: String?, into buffer: UnsafeMutableRawBufferPointer
+  ) -> Int? {
+    var writer = HTTP1Writer(buffer)
+    let explanation = Explanation(error: error, service: service.map { String($0.prefix(64)) } ?? "")
+    writer.append("grpc-status: ")
+    writer.append(decimal: UInt64(status.code))
+    writer.append("\r\ngrpc-message: ")
+    explanation.write(&writer)
+    writer.append("\r\nfairlead-code: FL")
+    writer.append(decimal: UInt64(error.code))
+    writer.append("\r\n\r\n")
+    return writer.count
+  }
+
   /// `no service has this name (FL2003); next: fairlead names NAME`
   private struct Explanation {
     let error: ProxyError

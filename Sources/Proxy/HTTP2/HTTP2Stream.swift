@@ -130,16 +130,25 @@ extension Shard {
       return count > 0 ? HTTP2Supply.some(count) : HTTP2Supply.later
     }
     stream.pointee.flags.insert(.finished)
-    if submitTrailers(stream, h2) { return HTTP2Supply.last(count, trailers: true) }
+    if submitTrailers(stream, h2) {
+      answeredEarly(stream, h2, hasTrailers: true)
+      return HTTP2Supply.last(count, trailers: true)
+    }
     answeredEarly(stream, h2)
     return HTTP2Supply.last(count, trailers: false)
   }
 
-  /// The response ends before its request has: the client is told that no more of that is wanted (RFC 9113 section 8.1).
-  func answeredEarly(_ stream: ConnectionPointer, _ h2: UnsafeMutablePointer<HTTP2State>) {
+  /// The response ends before its request has: the client is told that no more of that is wanted (RFC 9113 section 8.1). Where
+  /// the end is in fields, or a call's, only in a while: gRPC's own client, when it reads them and the reset at once, loses the
+  /// status and makes INTERNAL of it. It has ended its side by then.
+  func answeredEarly(_ stream: ConnectionPointer, _ h2: UnsafeMutablePointer<HTTP2State>, hasTrailers: Bool = false) {
     guard stream.pointee.role == .downstream, stream.pointee.wire == .http2,
       !stream.pointee.flags.contains(.peerFinished)
     else { return }
+    if hasTrailers || stream.pointee.codec.flags.contains(.grpc) {
+      connectionTimers.schedule(stream.pointee.index, deadline: deadline(after: lingerNanoseconds))
+      return
+    }
     h2.pointee.session.reset(stream.pointee.streamNumber, HTTP2Error.none)
   }
 
@@ -252,8 +261,7 @@ extension Shard {
         h2.pointee.session.consumeConnection(Int(stream.pointee.uncredited))
         stream.pointee.uncredited = 0
       }
-      let isCut = stream.pointee.flags.contains(.abort) && stream.pointee.role == .downstream
-      h2.pointee.session.reset(number, isCut ? HTTP2Error.internal : HTTP2Error.cancel)
+      h2.pointee.session.reset(number, endingCode(stream))
       markDirty(parent)
     }
     unlinkStream(stream)
@@ -266,6 +274,14 @@ extension Shard {
     } else {
       forgetUpstreamStream(stream, parent)
     }
+  }
+
+  /// With which code a stream that the peer still knows is ended.
+  private func endingCode(_ stream: ConnectionPointer) -> UInt32 {
+    guard stream.pointee.role == .downstream else { return HTTP2Error.cancel }
+    if stream.pointee.flags.contains(.abort) { return HTTP2Error.internal }
+    // The response has gone out whole.
+    return stream.pointee.flags.contains(.finished) ? HTTP2Error.none : HTTP2Error.cancel
   }
 
   func unlinkStream(_ stream: ConnectionPointer) {

@@ -208,7 +208,7 @@ extension Shard {
       return
     }
     guard stream.pointee.codec.phase == .head else {
-      fail(exchange, .responseTruncated)
+      if !endBrokenCall(exchange, .responseTruncated) { fail(exchange, .responseTruncated) }
       return
     }
     if code == HTTP2Error.refusedStream {
