@@ -138,7 +138,9 @@ class Daemon:
     def metric(self, name, **labels):
         """The sum of a metric's samples that have these labels."""
         total = 0.0
-        for line in self.admin("/metrics")[1].splitlines():
+        text = self.admin("/metrics")[1]
+        expect(f"\n# TYPE {name.removesuffix('_total')}" in f"\n{text}", f"there is no metric {name}")
+        for line in text.splitlines():
             match = re.match(r"(\w+)(?:\{(.*)\})? (\S+)$", line)
             if not match or match[1] != name:
                 continue
@@ -235,9 +237,8 @@ class Daemon:
             eventually(
                 lambda: self.metric("fairlead_http2_streams", direction=direction) == 0,
                 lambda: f"{self.metric('fairlead_http2_streams', direction=direction)} {direction} streams are left")
-        eventually(
-            lambda: self.metric("fairlead_requests_active") == 0,
-            lambda: f"{self.metric('fairlead_requests_active')} requests are left")
+        for name in ("fairlead_endpoint_in_flight_requests", "fairlead_pending_requests"):
+            eventually(lambda: self.metric(name) == 0, lambda: f"{name} is {self.metric(name)}")
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(PATIENCE)
