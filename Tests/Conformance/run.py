@@ -24,7 +24,7 @@ import traceback
 
 import harness
 
-SECONDS_FOR_A_CASE = 120
+SECONDS_FOR_A_CASE = 60
 WRITING = threading.Lock()
 
 for module in sorted(pathlib.Path(__file__).parent.glob("cases_*.py")):
