@@ -26,7 +26,8 @@ public struct HTTP2Handlers: Sendable {
   public let closed: @convention(c) (Context, Int32, UInt32) -> Void
   /// A frame has begun that may be of no use, PRIORITY or WINDOW_UPDATE: its type. False ends the connection.
   public let began: @convention(c) (Context, UInt8) -> Bool
-  /// A frame was received: type, flags, payload's length without padding, and its stream. False ends the connection.
+  /// A frame was received: type, flags, payload's length without padding (of GOAWAY its error code), and its stream. False ends
+  /// the connection.
   public let received: @convention(c) (Context, UInt8, UInt8, Int, Int32) -> Bool
   /// A frame that breaks a rule was received on this stream.
   public let invalid: @convention(c) (Context, Int32) -> Bool
@@ -188,9 +189,9 @@ public final class HTTP2Settings: @unchecked Sendable {
       let header = frame.pointee.hd
       let endsStream = header.flags & HTTP2Frame.endStream != 0
       let padding = header.type == HTTP2Frame.data ? frame.pointee.data.padlen : 0
-      guard
-        link.handlers.pointee.received(
-          link.context, header.type, header.flags, max(header.length - padding, 0), header.stream_id)
+      let number =
+        header.type == HTTP2Frame.goAway ? Int(frame.pointee.goaway.error_code) : max(header.length - padding, 0)
+      guard link.handlers.pointee.received(link.context, header.type, header.flags, number, header.stream_id)
       else { return HTTP2Settings.failure }
       if header.type == HTTP2Frame.headers {
         link.handlers.pointee.headEnded(link.context, header.stream_id, endsStream)

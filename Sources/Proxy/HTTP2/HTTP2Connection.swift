@@ -100,6 +100,13 @@ extension Shard {
     }
   }
 
+  /// Asks for no more streams, while those on their way are still taken: the first of two GOAWAYs (RFC 9113 section 6.8). The
+  /// second, with the last stream's number, comes when the time for that is over.
+  func announceDrain(_ connection: ConnectionPointer) {
+    http2State(connection).pointee.session.announceEnd()
+    markDirty(connection)
+  }
+
   /// Takes no more streams, and ends when those that are open have.
   func retireHTTP2(_ connection: ConnectionPointer) {
     let h2 = http2State(connection)
@@ -194,7 +201,7 @@ extension Shard {
     statistics.countError(.http2Broken)
   }
 
-  /// A frame has come. False ends the connection.
+  /// A frame has come: `count` bytes, or of GOAWAY its error code. False ends the connection.
   func frameArrived(
     _ h2: UnsafeMutablePointer<HTTP2State>, type: UInt8, flags: UInt8, _ count: Int, _ stream: Int32
   ) -> Bool {
@@ -210,6 +217,7 @@ extension Shard {
     case HTTP2Frame.windowUpdate, HTTP2Frame.priority: return true
     case HTTP2Frame.goAway:
       h2.pointee.isLeaving = true
+      h2.pointee.peerLeaves = count == Int(HTTP2Error.none)
       return true
     default: return lose(h2)
     }

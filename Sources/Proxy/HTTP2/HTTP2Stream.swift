@@ -268,7 +268,9 @@ extension Shard {
     (stream.pointee.role == .downstream ? statistics.downstreamStreams : statistics.upstreamStreams).add(-1)
     if stream.pointee.role == .downstream {
       if stream.pointee.exchange != noSlot { downstreamGone(exchanges.pointer(stream.pointee.exchange)) }
-      if h2.pointee.streamCount == 0, !parent.pointee.flags.contains(.closing) {
+      // While draining, the second GOAWAY has its time, whatever a client does that does not heed the first.
+      let isAnnounced = state.pointee.isDraining && !h2.pointee.isLeaving
+      if h2.pointee.streamCount == 0, !isAnnounced, !parent.pointee.flags.contains(.closing) {
         awaitStreams(parent)
       }
     } else {

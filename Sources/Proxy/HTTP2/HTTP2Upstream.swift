@@ -212,8 +212,10 @@ extension Shard {
       return
     }
     if code == HTTP2Error.refusedStream {
-      // RFC 9113 section 8.7: the endpoint says that it has not looked at it.
-      attemptFailed(exchange, .endpointClosed, verdict: .safe(.neverSent))
+      // RFC 9113 section 8.7: the endpoint says that it has not looked at it. When it leaves its connections as servers do after
+      // so many requests, or to be restarted, that is no failure of it, and not one that its service pays for.
+      let leaves = http2State(parent(stream)).pointee.peerLeaves
+      attemptFailed(exchange, .endpointClosed, verdict: .safe(leaves ? .staleConnection : .neverSent))
       return
     }
     let attempt = BrokenAttempt(

@@ -30,6 +30,8 @@ struct HTTP2State {
   var conduct = HTTP2Conduct()
   /// Our GOAWAY has been sent, or theirs has come: no more streams.
   var isLeaving = false
+  /// Theirs has come, without an error: it serves no more streams here, and has nothing against us.
+  var peerLeaves = false
   /// The session has failed: what is left to send is its GOAWAY.
   var hasFailed = false
   /// It has been idle for a while, and given back what it can do without.

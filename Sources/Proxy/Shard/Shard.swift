@@ -425,6 +425,7 @@ final class Shard {
       let connection = connections.pointer(index)
       index = connection.pointee.next
       connection.pointee.flags.insert(.closeAfterExchange)
+      if connection.pointee.wire == .multiplexed { announceDrain(connection) }
       if connection.pointee.exchange == noSlot {
         connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: drainGraceNanoseconds))
       }
