@@ -3,6 +3,7 @@ memory hardly grows, another client is served meanwhile, and the server behind k
 
 import threading
 
+from cases_flow import large
 from harness import (
     ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, PROTOCOL_ERROR, Daemon, HTTP1Upstream, HTTP2Upstream, Upstream, case,
     eventually, expect, frame, ping, reset, settings, window)
@@ -225,17 +226,8 @@ def _():
 
 @case("floods: a client that never reads holds no more than the windows")
 def _():
-    def script(peer):
-        while True:
-            number = peer.next_request()
-            if peer.stream(number)[":path"] == "/polite":
-                peer.respond(number)
-                continue
-            peer.send(peer.headers(number, [(":status", "200")], end=False))
-            # As much as the proxy lets us.
-            peer.send(peer.data(number, bytes(16000)), peer.data(number, bytes(16000)), peer.data(number, bytes(16000)))
-
-    with Daemon(HTTP2Upstream(script), protocol="http2") as daemon:
+    # As much as the windows that it is given allow, and no more: who breaks them ends its connection.
+    with Daemon(HTTP2Upstream(large), protocol="http2") as daemon:
         clients = [daemon.client(receive_buffer=4096, first=settings(INITIAL_WINDOW_SIZE=2**31 - 1)) for _ in range(4)]
         for client in clients:
             client.send(window(0, 2**31 - 1 - 65535))
