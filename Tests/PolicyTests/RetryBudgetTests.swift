@@ -34,19 +34,44 @@ private final class Account: @unchecked Sendable {
 }
 
 @Suite struct RetryBudgetTests {
-  @Test("a new account has one second's free retries, and they come back one by one")
+  @Test("a new account has one second's free retries, and each comes back a second after it was taken")
   func free() {
     let account = Account()
     #expect(account.drain() == 10)
-    account.advance(milliseconds: 99)
+    account.advance(milliseconds: 999)
     #expect(account.drain() == 0)
-    account.advance(milliseconds: 1)
-    #expect(account.drain() == 1)
-    account.advance(milliseconds: 550)
-    #expect(account.drain() == 5)
+    account.advance(milliseconds: 2)
+    #expect((0..<4).allSatisfy { _ in account.withdraw() })
+    account.advance(milliseconds: 500)
+    #expect(account.drain() == 6)
+    account.advance(milliseconds: 502)
+    #expect(account.drain() == 4)
     // An hour's rest saves up a second.
     account.advance(milliseconds: 3_600_000)
     #expect(account.drain() == 10)
+  }
+
+  @Test("any number of free retries is to be had in a second, and no more", arguments: [0, 1, 3, 10, 11, 99, 25_000])
+  func anyNumber(perSecond: Int) {
+    let account = Account(percent: 0, perSecond: UInt32(perSecond))
+    for _ in 0..<3 {
+      #expect(account.drain() == perSecond)
+      account.advance(milliseconds: 1_001)
+    }
+  }
+
+  @Test("no second of a storm sees more free retries than one second's, wherever it begins", arguments: [1, 7, 10, 64])
+  func anySecond(perSecond: Int) {
+    let account = Account(percent: 0, perSecond: UInt32(perSecond))
+    var random = RandomSource(seed: 7)
+    var taken: [UInt64] = []
+    for _ in 0..<20_000 {
+      account.now = account.now.advanced(byNanoseconds: random.next() % 4_000_000)
+      if account.withdraw() { taken.append(account.now.nanoseconds) }
+    }
+    for (first, last) in zip(taken, taken.dropFirst(perSecond)) { #expect(last - first >= second) }
+    // And they are used: forty seconds have passed.
+    #expect(taken.count >= perSecond * 36, "\(taken.count)")
   }
 
   @Test(
@@ -123,18 +148,21 @@ private final class Account: @unchecked Sendable {
   func storm(requestsPerSecond: Int) {
     let account = Account()
     var (offered, retried) = (0, 0)
+    let begun = account.now.nanoseconds
     // Each request fails and asks for retries until it is refused one, or has had three.
     for _ in 0..<30 {
       for _ in 0..<requestsPerSecond {
         offered += 1
         account.deposit(1)
         for _ in 0..<3 where account.withdraw() { retried += 1 }
+        // From the first second on.
+        let seconds = Int((account.now.nanoseconds - begun) / second) + 1
+        #expect(retried <= offered / 5 + 10 * seconds, "\(retried) of \(offered) in second \(seconds)")
         account.now = account.now.advanced(byNanoseconds: second / UInt64(requestsPerSecond))
       }
     }
-    #expect(Double(retried) <= 0.2 * Double(offered) + 10 * 30 + 10, "\(retried) of \(offered)")
-    // And it uses what it may: a budget that refuses everything would pass the line above.
-    #expect(Double(retried) >= min(0.17 * Double(offered) + 10 * 29, 2.9 * Double(offered)), "\(retried) of \(offered)")
+    // And it uses what it may: a budget that refuses everything would pass the lines above.
+    #expect(Double(retried) >= min(0.17 * Double(offered) + 10 * 28, 2.9 * Double(offered)), "\(retried) of \(offered)")
   }
 
   @Test("threads that race for the last retries never get one too many")
