@@ -71,6 +71,40 @@ private final class OneShard {
 
 @Suite("ShardServices")
 struct ShardServicesTests {
+  @Test(
+    "a service whose endpoints the node's breakers or checks have all taken out has none, until one is due for a probe")
+  func outOnNode() throws {
+    let shard = try OneShard()
+    let web = try shard.set("web", [1001, 1002])
+    let now = MonotonicInstant.now()
+    let ejections = EjectionCount()
+    var random = RandomSource(seed: 3)
+    #expect(shard.services.hasEndpoint(web, now: now))
+    // Another shard's requests fail; this one has sent none.
+    let policy = AccrualPolicy(
+      kind: .consecutiveFailures(1),
+      backoff: Backoff(
+        minimumNanoseconds: 5_000_000_000, maximumNanoseconds: 5_000_000_000, isJittered: false))
+    for slot in 0..<2 {
+      #expect(shard.services.hasEndpoint(web, now: now))
+      _ = shard.slot(web, slot).pointee.accrual?.pointee.failed(
+        isProbe: false, policy: policy, ejections: ejections, limit: 2, now: now, random: &random)
+    }
+    #expect(!shard.services.hasEndpoint(web, now: now))
+    #expect(shard.services.hasEndpoint(web, now: now.advanced(byNanoseconds: 5_000_000_001)))
+    for slot in 0..<2 {
+      _ = shard.slot(web, slot).pointee.accrual?.pointee.checked(isHealthy: false, ejections: ejections)
+    }
+    #expect(!shard.services.hasEndpoint(web, now: now.advanced(byNanoseconds: 50_000_000_000)))
+    _ = shard.slot(web, 1).pointee.accrual?.pointee.checked(isHealthy: true, ejections: ejections)
+    #expect(shard.services.hasEndpoint(web, now: now))
+    // What this shard found out itself still counts.
+    shard.services.service(web).pointee.loads[1].brokenCount = 1
+    shard.services.service(web).pointee.loads[1].updated = now
+    #expect(!shard.services.hasEndpoint(web, now: now))
+    #expect(!shard.services.hasEndpoint(99, now: now))
+  }
+
   @Test("an endpoint keeps its slot through changes of the others, with its load")
   func keepsSlots() throws {
     let shard = try OneShard()

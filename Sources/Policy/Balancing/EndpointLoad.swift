@@ -64,6 +64,11 @@ import Base
     return inFlight > 0 || now.nanoseconds(since: updated) < probeIntervalNanoseconds
   }
 
+  /// Whether a request can be sent to it now: nothing is held against it, or it is due for a probe.
+  @inlinable public func takesRequests(now: MonotonicInstant) -> Bool {
+    isUsable && (gate?.isOpen(now: now) ?? true) && !isHeldBack(now: now)
+  }
+
   /// An attempt begins.
   @inlinable public mutating func attemptStarted() { inFlight &+= 1 }
 

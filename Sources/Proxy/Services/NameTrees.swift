@@ -71,26 +71,12 @@ extension Shard {
   /// A resolution whose tree, if it is one, has been walked for one request.
   func settled(_ resolution: Resolution) -> Resolution {
     guard case .tree(let number) = resolution else { return resolution }
-    switch trees.pick(number, &state.pointee.random, isEmpty: { !hasEndpoint($0) }) {
+    switch trees.pick(number, &state.pointee.random, isEmpty: { !services.hasEndpoint($0, now: state.pointee.now) }) {
     case .service(let service): return .service(service)
     // A service that has no endpoint says so itself.
     case .empty(let service): return service == ServiceTree.noService ? .failed(.noEndpoint) : .service(service)
     case .failure: return .failed(.nameRefused)
     case nil: return .failed(.unknownName)
     }
-  }
-
-  /// Whether a service has an endpoint that a request can be sent to now: one that discovery knows, and that is not left
-  /// alone after failures. One that is due for a probe counts: the request is the probe.
-  private func hasEndpoint(_ number: ServiceNumber) -> Bool {
-    guard let service = services.find(number), !service.pointee.isLeaving, service.pointee.liveCount > 0 else {
-      return false
-    }
-    let now = state.pointee.now
-    for slot in 0..<service.pointee.endpointCount {
-      let load = service.pointee.loads + slot
-      if load.pointee.isUsable, !load.pointee.isHeldBack(now: now) { return true }
-    }
-    return false
   }
 }

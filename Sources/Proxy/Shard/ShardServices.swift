@@ -154,6 +154,14 @@ final class ShardServices {
     number < count ? table[Int(number)] : nil
   }
 
+  /// Whether a service has an endpoint that a request can be sent to now: one that discovery knows, that no breaker or check
+  /// of the node has taken out, and that this shard does not leave alone after failures of its own. One that is due for a
+  /// probe counts: the request is the probe. Panic does not: where another name stands in, all need not be used.
+  func hasEndpoint(_ number: ServiceNumber, now: MonotonicInstant) -> Bool {
+    guard let service = find(number), !service.pointee.isLeaving, service.pointee.liveCount > 0 else { return false }
+    return (0..<service.pointee.endpointCount).contains { service.pointee.loads[$0].takesRequests(now: now) }
+  }
+
   // MARK: Changes
 
   /// Takes over what the control thread says of a service. Linear in its endpoints.
