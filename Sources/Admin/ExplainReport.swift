@@ -51,20 +51,24 @@ public struct ExplainReport: JSONReport, Equatable {
     }
   }
 
-  /// One key of the policy in force.
+  /// One key of the policy in force for one service.
   public struct Setting: JSONReport, Equatable {
+    /// Such as `/#/static/web`.
+    public var service: String
     public var name: String
     public var value: String
     /// Where it is written; nil for a default.
     public var place: String?
 
-    public init(name: String, value: String, place: String? = nil) {
+    public init(service: String, name: String, value: String, place: String? = nil) {
+      self.service = service
       self.name = name
       self.value = value
       self.place = place
     }
 
     public func writeMembers(to json: inout JSONWriter) {
+      json.member("service", service)
       json.member("name", name)
       json.member("value", value)
       json.member("place", place)
@@ -75,6 +79,7 @@ public struct ExplainReport: JSONReport, Equatable {
   public var request: String
   public var steps: [Step]
   public var endpoints: [Endpoint]
+  /// Of every service that the request may go to, one after another.
   public var policy: [Setting]
   /// What becomes of the request, in one sentence.
   public var verdict: String

@@ -18,6 +18,7 @@ private struct ExplainAnswer: Decodable {
   }
 
   struct Setting: Decodable {
+    var service: String
     var name: String
     var value: String
     var place: String?
@@ -29,6 +30,8 @@ private struct ExplainAnswer: Decodable {
   var policy: [Setting]
   var verdict: String
   var status: Int?
+
+  var hasSeveralPolicies: Bool { policy.contains { $0.service != policy.first?.service } }
 }
 
 extension CommandLineTool {
@@ -64,11 +67,31 @@ extension CommandLineTool {
       for one in answer.endpoints { table.add([one.service, one.address, one.state, Display.fixed(one.weight, 2)]) }
       console.output("\n\(table.text)")
     }
-    if !answer.policy.isEmpty {
-      var table = Table([("POLICY", .left), ("VALUE", .left), ("DECIDED BY", .left)])
-      for one in answer.policy { table.add([one.name, one.value, one.place ?? "default"]) }
+    for group in policies(answer.policy) {
+      let title = answer.hasSeveralPolicies ? "POLICY OF \(group.services.joined(separator: ", "))" : "POLICY"
+      var table = Table([(title, .left), ("VALUE", .left), ("DECIDED BY", .left)])
+      for row in group.rows { table.add(row) }
       console.output("\n\(table.text)")
     }
     console.output("\n\(printable(answer.verdict))\n")
+  }
+
+  /// The policies of all services in the order they came; those that are the same to the line only once.
+  private func policies(_ settings: [ExplainAnswer.Setting]) -> [(services: [String], rows: [[String]])] {
+    var services: [String] = []
+    var rows: [String: [[String]]] = [:]
+    for one in settings {
+      if rows[one.service] == nil { services.append(one.service) }
+      rows[one.service, default: []].append([one.name, one.value, one.place ?? "default"])
+    }
+    var groups: [(services: [String], rows: [[String]])] = []
+    for service in services {
+      if let same = groups.firstIndex(where: { $0.rows == rows[service] }) {
+        groups[same].services.append(service)
+      } else {
+        groups.append(([service], rows[service] ?? []))
+      }
+    }
+    return groups
   }
 }

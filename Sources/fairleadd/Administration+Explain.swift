@@ -123,19 +123,21 @@ extension Administration {
         result: names.refusal.map { "\(names.logicalName): \($0)" } ?? "\(names.logicalName)"))
     report.steps += names.steps.map(step)
     let summaries = names.services.isEmpty ? [] : node.endpointSummaries()
-    for service in names.services {
+    // A tree may name a service twice, and so may two destinations of a rule.
+    let known = Set(report.policy.map(\.service))
+    var seen: Set<String> = []
+    for service in names.services where seen.insert(service.boundName).inserted {
       let count = service.endpoints.count
       report.steps.append(
         ExplainReport.Step(
           kind: "service", subject: service.boundName, result: "\(service.name), \(Daemon.count(count, "endpoint"))"))
+      if known.contains(service.boundName) { continue }
       report.endpoints += summaries.filter { $0.service == service.name }.map {
         ExplainReport.Endpoint(
           service: service.name, address: $0.endpoint.address.description, state: $0.state, weight: $0.effectiveWeight)
       }
-    }
-    if report.policy.isEmpty, let service = names.services.first {
-      report.policy = configuration.policySettings(for: service.policyName).map {
-        ExplainReport.Setting(name: $0.name, value: $0.value, place: $0.place)
+      report.policy += configuration.policySettings(for: service.policyName).map {
+        ExplainReport.Setting(service: service.boundName, name: $0.name, value: $0.value, place: $0.place)
       }
     }
     report.status = report.status ?? names.failure?.status

@@ -214,6 +214,7 @@ struct ExplainCommandTests {
     var options = FairleadOptions(upstream)
     options.policy = ["timeouts": "{ request: 7s }"]
     options.services["empty"] = []
+    options.delegations = ["/svc => /#/static ;", "/svc/both => /#/static/web & /#/static/empty ;"]
     try withFairlead(options, upstreams: [upstream]) { process in
       let file = process.directory.path("fairlead.yaml")
       let lines = options.yaml(in: process.directory).split(separator: "\n").map(String.init)
@@ -237,6 +238,9 @@ struct ExplainCommandTests {
       #expect(line("timeouts.request ", in: web).hasSuffix(place("request: 7s")), "\(web)")
       #expect(line("timeouts.connect ", in: web).hasSuffix("default"))
       #expect(web.hasSuffix("it is sent to the endpoint of /#/static/web\n"))
+      let both = try run(["both"])
+      #expect(line("POLICY ", in: both).contains("/#/static/web, /#/static/empty "), "\(both)")
+      #expect(line("timeouts.request ", in: both).contains(" 7s "))
       #expect(try run(["nobody"]).hasSuffix("the proxy answers 404 itself (FL2003): no service has this name\n"))
       #expect(try run(["empty/x"]).contains("the proxy answers 503 itself (FL2201)"))
       let json = try process.admin.json("/explain?url=nobody")
