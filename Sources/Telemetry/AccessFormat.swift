@@ -54,6 +54,10 @@ public enum AccessLogFormat: String, CaseIterable, Sendable {
     appendField("bytes_in", record.bytesIn, &output)
     appendField("bytes_out", record.bytesOut, &output)
     if record.retryCount != 0 { appendField("retries", UInt64(record.retryCount), &output) }
+    if record.hedge != .none {
+      output.append(",\"hedge\":")
+      output.append(jsonString: record.hedge == .won ? "won" : "lost")
+    }
     if record.errorCode != 0 {
       output.append(",\"code\":\"")
       appendCode(record.errorCode, &output)

@@ -33,7 +33,8 @@ public struct AccessRecord: BitwiseCopyable, Sendable {
   public var hostLength: UInt8
   public var pathLength: UInt8
   public var methodLength: UInt8
-  public var retryCount: UInt8
+  /// Retries in the lower six bits, in the others what came of a hedge.
+  private var attemptBits: UInt8
   /// How long the path was before it was cut, at most 65535.
   public var originalPathLength: UInt16
   /// The major and minor HTTP version, as 11, 10 or 20; 0 for what is not HTTP.
@@ -43,12 +44,32 @@ public struct AccessRecord: BitwiseCopyable, Sendable {
   public var host: InlineArray<64, UInt8>
   public var path: InlineArray<124, UInt8>
 
+  /// Attempts after the first that failures had made necessary; 63 for more.
+  public var retryCount: UInt8 {
+    get { attemptBits & 0x3F }
+    set { attemptBits = attemptBits & 0xC0 | min(newValue, 0x3F) }
+  }
+
+  /// What came of a second attempt that was sent while the first was under way.
+  public enum Hedge: UInt8, Sendable {
+    case none
+    /// The first attempt answered.
+    case lost
+    /// The second answered.
+    case won
+  }
+
+  public var hedge: Hedge {
+    get { Hedge(rawValue: attemptBits >> 6) ?? .none }
+    set { attemptBits = attemptBits & 0x3F | newValue.rawValue << 6 }
+  }
+
   /// An empty record. A shard does not need it: it clears a slot with `reset()`.
   public init() {
     (wallTimeNanoseconds, durationNanoseconds, firstByteNanoseconds, bytesIn, bytesOut) = (0, 0, 0, 0, 0)
     (traceHigh, traceLow, listener, service, workload, route) = (0, 0, 0, 0, 0, 0)
     (peer, endpoint) = (RecordedAddress(), RecordedAddress())
-    (status, errorCode, hostLength, pathLength, methodLength, retryCount) = (0, 0, 0, 0, 0, 0)
+    (status, errorCode, hostLength, pathLength, methodLength, attemptBits) = (0, 0, 0, 0, 0, 0)
     (originalPathLength, httpVersion) = (0, 0)
     method = InlineArray(repeating: 0)
     host = InlineArray(repeating: 0)
@@ -56,11 +77,11 @@ public struct AccessRecord: BitwiseCopyable, Sendable {
   }
 
   /// Makes a used slot empty without touching the inline texts.
-  @inlinable public mutating func reset() {
+  public mutating func reset() {
     (wallTimeNanoseconds, durationNanoseconds, firstByteNanoseconds, bytesIn, bytesOut) = (0, 0, 0, 0, 0)
     (traceHigh, traceLow, listener, service, workload, route) = (0, 0, 0, 0, 0, 0)
     (peer, endpoint) = (RecordedAddress(), RecordedAddress())
-    (status, errorCode, hostLength, pathLength, methodLength, retryCount) = (0, 0, 0, 0, 0, 0)
+    (status, errorCode, hostLength, pathLength, methodLength, attemptBits) = (0, 0, 0, 0, 0, 0)
     (originalPathLength, httpVersion) = (0, 0)
   }
 

@@ -22,6 +22,10 @@ struct ResilienceTests {
         == AccrualPolicy(
           kind: .consecutiveFailures(5),
           backoff: Backoff(minimumNanoseconds: 5_000_000_000, maximumNanoseconds: 300_000_000_000)))
+    #expect(policy.hedging == nil)
+    #expect(
+      try good("services: [{name: /svc, hedging: {}}]").policy(forServiceName: "/svc/web").hedging?.compiled
+        == HedgingPolicy(percentile: 95, minimumNanoseconds: 1_000_000, minimumSamples: 100))
     #expect(policy.healthCheck.kind == .none)
     #expect(
       policy.healthCheck.terms
@@ -37,14 +41,17 @@ struct ResilienceTests {
           budget: {percent: 30, minPerSecond: 0, window: 5s}
           backoff: {kind: constant, min: 20ms}
           limit: 5
+        hedging: {percentile: 90, samples: 50}
         circuitBreaker: {kind: success-rate, successRate: 90, window: 30s, minRequests: 50}
         healthCheck: {kind: http, path: "/up?deep=1", host: "web.local:80", interval: 2s, timeout: 500ms, expect: 204}
       - name: /svc/web
         retries: {classifier: never, backoff: {kind: jittered, max: 2s}}
+        hedging: {percentile: 99, min: 20ms}
         circuitBreaker: {backoff: {min: 1s, max: 10s}}
         healthCheck: {healthy: 1, unhealthy: 5, expect: 200-299}
       - name: /svc/api
         circuitBreaker: {kind: none}
+        hedging: none
         healthCheck: {kind: tcp}
     """
 
@@ -66,8 +73,13 @@ struct ResilienceTests {
     #expect(web.healthCheck.host == "web.local:80" && web.healthCheck.interval == .seconds(2))
     #expect(web.healthCheck.healthy == 1 && web.healthCheck.unhealthy == 5 && web.healthCheck.expect == 200...299)
 
+    #expect(
+      web.hedging?.compiled == HedgingPolicy(percentile: 99, minimumNanoseconds: 20_000_000, minimumSamples: 50))
+    #expect(configuration.policy(forServiceName: "/svc/x").hedging?.percentile == 90)
+
     let api = configuration.policy(forServiceName: "/svc/api")
     #expect(api.retries.classifier == .all5xx && api.retries.backoff.backoff.isJittered == false)
+    #expect(api.hedging == nil)
     #expect(api.circuitBreaker.accrual.kind == .none && api.healthCheck.kind == .tcp)
     #expect(api.healthCheck.expect == 204...204)
   }
@@ -87,6 +99,9 @@ struct ResilienceTests {
         "retries: {classifier: 5xx}",
         "2:47: 'services[0].retries.classifier' must be 'never', 'read-5xx', 'idempotent-5xx', 'all-5xx', 'grpc-default' or 'grpc-always', not '5xx'"
       ),
+      ("hedging: {percentile: 100}", "2:47: 'services[0].hedging.percentile' must be between 50 and 99, not 100"),
+      ("hedging: {max: 1s}", "2:35: unknown key 'max' in services[0].hedging"),
+      ("hedging: 95", "2:34: 'services[0].hedging' must be none or a mapping such as { percentile: 95 }"),
       (
         "retries: {classifier: grpc-compliant}",
         "2:47: 'grpc-compliant' is not available in this version of Fairlead; 'services[0].retries.classifier' can be "

@@ -286,7 +286,6 @@ struct ValueTests {
         "{name: /svc, protocol: http3}",
         "2:35: 'services[0].protocol' must be 'http1', 'http2' or 'same', not 'http3'; did you mean 'http1'?"
       ),
-      ("{name: /svc, hedge: {percentile: 95}}", "2:25: 'hedge' is not available in this version of Fairlead"),
       (
         "{name: /svc, circuit_breaker: {}}",
         "2:25: unknown key 'circuit_breaker' in services[0]; did you mean 'circuitBreaker'?"

@@ -20,6 +20,17 @@ struct ResourceTests {
     var testDescription: String
     var request: String
     var routes = ""
+    /// Whether a second endpoint answers late, and its requests are hedged.
+    var isHedged = false
+  }
+
+  /// The same after some milliseconds; its connection may be ended meanwhile.
+  static let late = Script { connection in
+    let response = Array("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".utf8)
+    while try connection.stream.take(through: "\r\n\r\n").bytes != nil {
+      usleep(4_000)
+      do { try connection.send(response) } catch { return }
+    }
   }
 
   /// Rules that ask for everything a rule can ask for, and change what they can change.
@@ -48,6 +59,9 @@ struct ResourceTests {
       Load(
         testDescription: "by a rule that changes and mirrors it",
         request: "GET /v2/x?q=1 HTTP/1.1\r\nHost: web\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n", routes: rules),
+      Load(
+        testDescription: "hedged",
+        request: "GET /path?query HTTP/1.1\r\nHost: web\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n", isHedged: true),
     ])
   func allocations(_ load: Load) throws {
     let directory = try TemporaryDirectory()
@@ -58,7 +72,16 @@ struct ResourceTests {
     var options = FairleadOptions(upstream)
     options.environment = counter.environment
     options.extra = load.routes
-    try withFairlead(options, upstreams: [upstream]) { daemon in
+    var upstreams = [upstream]
+    if load.isHedged {
+      upstreams.append(try ScriptedUpstream(ResourceTests.late))
+      options.services["web"] = upstreams.map(\.address.description)
+      options.policy = [
+        "hedging": "{ percentile: 50, samples: 10 }", "balancer": "{ kind: round-robin }",
+        "retries": "{ budget: { percent: 1000 } }",
+      ]
+    }
+    try withFairlead(options, upstreams: upstreams) { daemon in
       let clients = try (0..<8).map { _ in try daemon.connect() }
       let exchange = { (count: Int) in
         for number in 0..<count {
@@ -70,15 +93,20 @@ struct ResourceTests {
       try exchange(800)
       // Pools grow, by many pieces at a time, when more is in flight than ever before, as on a busy machine that lets copies
       // pile up. What allocated for each request would do it in every round.
+      // A round that takes longer than the heartbeat's second sees what a beat allocates.
+      let round = load.isHedged ? 100 : 2_000
       var counts: [Int] = []
       repeat {
         let before = counter.byThread
-        try exchange(2_000)
+        try exchange(round)
         let after = counter.byThread
         #expect((before["fl-shard-0"] ?? 0) > 0, "the counter sees nothing: \(before)")
         counts.append((after["fl-shard-0"] ?? 0) - (before["fl-shard-0"] ?? 0))
       } while counts.last != 0 && counts.count < 4
-      #expect(counts.last == 0, "\(counts) allocations in 2,000 requests each")
+      #expect(counts.last == 0, "\(counts) allocations in \(round) requests each")
+      if load.isHedged {
+        #expect(try daemon.admin.metrics().sum("fairlead_hedges_total", ["outcome": "won"]) > 200)
+      }
     }
   }
 

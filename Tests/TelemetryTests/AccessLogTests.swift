@@ -229,6 +229,21 @@ import Testing
       error?.description == "cannot open the access log \(path): No such file or directory; create its directory")
   }
 
+  @Test("a hedge is told in JSON, beside the retries it is none of", arguments: [UInt8(0), 2, 63, 64, 255])
+  func hedges(retries: UInt8) {
+    let names = NameTable()
+    var record = sample(names)
+    record.retryCount = retries
+    #expect(!render(.json, record, names).contains("hedge"))
+    record.hedge = .won
+    #expect(record.retryCount == min(retries, 63) && record.hedge == .won)
+    #expect(render(.json, record, names).contains(",\"hedge\":\"won\""))
+    record.hedge = .lost
+    #expect(render(.json, record, names).contains(",\"hedge\":\"lost\""))
+    record.reset()
+    #expect(record.retryCount == 0 && record.hedge == .none)
+  }
+
   // MARK: Helpers
 
   private struct Line: Decodable {

@@ -24,6 +24,22 @@ extension Draft {
     return retries
   }
 
+  /// `hedging` of a mapping: nil when absent or wrong, `.some(nil)` for `none`.
+  static func hedging(_ fields: Fields) -> Configuration.Hedging?? {
+    guard let value = fields["hedging"] else { return nil }
+    if case .scalar(let scalar) = value.node.content {
+      if scalar.text == "none" { return .some(nil) }
+      fields.reportValue("hedging", "'\(value.path)' must be none or a mapping such as { percentile: 95 }")
+      return nil
+    }
+    guard let section = fields.fields("hedging", known: ["percentile", "min", "samples"]) else { return nil }
+    var hedging = Configuration.Hedging()
+    hedging.percentile = section.integer("percentile", in: 50...99)
+    hedging.min = section.duration("min", in: .milliseconds(1) ... .seconds(3600))
+    hedging.samples = section.integer("samples", in: 10...2_000)
+    return .some(hedging)
+  }
+
   /// `circuitBreaker` of a mapping.
   static func circuitBreaker(_ fields: Fields) -> Configuration.CircuitBreaker {
     var breaker = Configuration.CircuitBreaker()

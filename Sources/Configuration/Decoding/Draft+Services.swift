@@ -6,10 +6,11 @@ import Policy
 extension Draft {
   static func service(_ decoder: Decoder, _ value: YAMLValue) -> Service? {
     let known = [
-      "name", "balancer", "timeouts", "limits", "retries", "circuitBreaker", "healthCheck", "rateLimit", "protocol",
+      "name", "balancer", "timeouts", "limits", "retries", "hedging", "circuitBreaker", "healthCheck", "rateLimit",
+      "protocol",
       "proxyProtocol",
     ]
-    guard let fields = Fields(decoder, value, known: known, later: ["hedge"]) else { return nil }
+    guard let fields = Fields(decoder, value, known: known) else { return nil }
     fields.require("name", "name: /svc")
     var name: Path?
     if let text = fields.text("name") {
@@ -23,6 +24,7 @@ extension Draft {
     timeouts(fields, &entry)
     limits(fields, &entry)
     entry.retries = retries(fields, hasBudget: true)
+    entry.hedging = hedging(fields)
     entry.circuitBreaker = circuitBreaker(fields)
     entry.healthCheck = healthCheck(fields)
     entry.rateLimit = fields.optionalRateLimit("rateLimit")

@@ -102,6 +102,13 @@ extension Configuration.ServiceEntry {
       if let requests { json.member("requests", requests) }
     }
     json.object("retries") { retries.write(to: &$0) }
+    if let hedging {
+      if let hedging {
+        json.object("hedging") { hedging.write(to: &$0) }
+      } else {
+        json.member("hedging", "none")
+      }
+    }
     json.object("circuitBreaker") { circuitBreaker.write(to: &$0) }
     json.object("healthCheck") { healthCheck.write(to: &$0) }
     if let rateLimit {

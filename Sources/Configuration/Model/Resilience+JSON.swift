@@ -27,6 +27,15 @@ extension Configuration.Retries {
   }
 }
 
+extension Configuration.Hedging {
+  /// The members of `hedging`.
+  func write(to json: inout JSONWriter) {
+    if let percentile { json.member("percentile", percentile) }
+    if let min { json.member("min", min.shortText) }
+    if let samples { json.member("samples", samples) }
+  }
+}
+
 extension Configuration.CircuitBreaker {
   /// The members of `circuitBreaker`.
   func write(to json: inout JSONWriter) {

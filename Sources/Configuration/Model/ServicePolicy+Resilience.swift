@@ -46,6 +46,22 @@ extension ServicePolicy {
     }
   }
 
+  /// `hedging`: which requests get a second attempt while the first is under way.
+  public struct Hedging: Hashable, Sendable {
+    /// Of a hundred answers, so many come before a second attempt is sent,
+    public var percentile = 95
+    /// and never sooner than this.
+    public var min: Duration = .milliseconds(1)
+    /// Answers that a shard must have seen lately.
+    public var samples = 100
+
+    public var compiled: HedgingPolicy {
+      HedgingPolicy(
+        percentile: UInt32(clamping: percentile), minimumNanoseconds: min.wholeNanoseconds,
+        minimumSamples: UInt32(clamping: samples))
+    }
+  }
+
   /// `circuitBreaker`: when an endpoint that fails is left out.
   public struct CircuitBreaker: Hashable, Sendable {
     public enum Kind: String, CaseIterable, Hashable, Sendable {
@@ -147,6 +163,23 @@ extension Configuration {
       if let budgetWindow { retries.budgetWindow = budgetWindow }
       backoff.apply(to: &retries.backoff)
       if let limit { retries.limit = limit }
+    }
+  }
+
+  /// What an entry says of `hedging`; nil says nothing.
+  public struct Hedging: Hashable, Sendable {
+    public var percentile: Int?
+    public var min: Duration?
+    public var samples: Int?
+
+    public init() {}
+
+    func apply(to hedging: inout ServicePolicy.Hedging?) {
+      var changed = hedging ?? ServicePolicy.Hedging()
+      if let percentile { changed.percentile = percentile }
+      if let min { changed.min = min }
+      if let samples { changed.samples = samples }
+      hedging = changed
     }
   }
 

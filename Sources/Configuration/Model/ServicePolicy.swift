@@ -41,6 +41,8 @@ public struct ServicePolicy: Hashable, Sendable {
   public var timeouts = Timeouts()
   public var limits = Limits()
   public var retries = Retries()
+  /// Nil for none.
+  public var hedging: Hedging?
   public var circuitBreaker = CircuitBreaker()
   public var healthCheck = HealthCheck()
   /// Of requests to the service, node-wide; nil for none.
@@ -67,6 +69,8 @@ extension Configuration {
     public var pending: Int?
     public var requests: Int?
     public var retries = Retries()
+    /// `.some(nil)` is `hedging: none`: takes back what an earlier entry says.
+    public var hedging: Hedging??
     public var circuitBreaker = CircuitBreaker()
     public var healthCheck = HealthCheck()
     /// `.some(nil)` is `rateLimit: none`: takes back what an earlier entry says.
@@ -88,6 +92,9 @@ extension Configuration {
       if let pending { policy.limits.pending = pending }
       if let requests { policy.limits.requests = requests }
       retries.apply(to: &policy.retries)
+      if let hedging {
+        if let hedging { hedging.apply(to: &policy.hedging) } else { policy.hedging = nil }
+      }
       circuitBreaker.apply(to: &policy.circuitBreaker)
       healthCheck.apply(to: &policy.healthCheck)
       if let rateLimit { policy.rateLimit = rateLimit }

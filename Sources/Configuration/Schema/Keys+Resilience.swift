@@ -22,6 +22,17 @@ extension Configuration.Retries {
   ]
 }
 
+extension Configuration.Hedging {
+  static let keys: [ConfigurationKey] = [
+    .init(
+      "percentile", .integer(50...99), "of a hundred recent answers, so many came sooner than a second attempt is sent",
+      default: "95"),
+    .init(
+      "min", .duration(.milliseconds(1) ... .seconds(3600)), "a second attempt is never sent sooner", default: "1ms"),
+    .init("samples", .integer(10...2_000), "answers that a shard must have seen lately", default: "100"),
+  ]
+}
+
 extension Configuration.CircuitBreaker {
   static let keys: [ConfigurationKey] = [
     .init(

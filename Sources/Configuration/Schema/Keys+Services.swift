@@ -9,6 +9,10 @@ extension Configuration.ServiceEntry {
     .init("timeouts", .mapping(timeouts), "how long things may take"),
     .init("limits", .mapping(limits), "what may be open at once; over it 503"),
     .init("retries", .mapping(Configuration.Retries.keys), "which requests are sent again, how often, how many"),
+    .init(
+      "hedging", .either([.choice(["none"]), .mapping(Configuration.Hedging.keys)]),
+      "when an idempotent request that has no answer is sent to a second endpoint as well; its retry budget pays",
+      default: "none"),
     .init("circuitBreaker", .mapping(Configuration.CircuitBreaker.keys), "when an endpoint that fails is left out"),
     .init("healthCheck", .mapping(Configuration.HealthCheck.keys), "how endpoints are asked whether they are well"),
     .init(

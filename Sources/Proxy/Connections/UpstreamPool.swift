@@ -72,6 +72,8 @@ extension Shard {
     if exchange.pointee.flags.contains(.http2) { return acquireStream(exchange, service, endpoint, source) }
     if !isStream, let idle = takeIdle(service, endpoint, source) { return .connection(idle) }
     if let opened = openWithinLimit(service, exchange.pointee.service, endpoint, source, speaks) { return opened }
+    // What it would take now is worth more to a request that has no other attempt.
+    if exchange.pointee.route.flags.contains(.isHedge) { return .wait }
     if !isStream, exchange.pointee.pinned == noSlot {
       for other in 0..<UInt32(service.pointee.endpointCount) where isWell(service, other) {
         if let idle = takeIdle(service, other, source) { return .connection(idle) }
@@ -88,6 +90,8 @@ extension Shard {
 
   /// The exchange waits for a connection, or there are too many that do.
   func joinQueue(_ exchange: ExchangePointer, _ service: UnsafeMutablePointer<ShardService>) -> Acquisition {
+    // Nor does a hedge wait for a stream; whoever sends it gives it up.
+    if exchange.pointee.route.flags.contains(.isHedge) { return .wait }
     // Where places are shared, there are no more of them than connections: one comes free as soon as others let go of it.
     let limit = sharesPlaces ? Int.max : service.pointee.policy.pendingLimit
     guard service.pointee.shared.pointee.connectionWaiters.tryAdd(limit: limit) else {

@@ -72,6 +72,9 @@ extension Shard {
     record.pointee.status = exchange.pointee.status
     record.pointee.errorCode = exchange.pointee.errorCode
     record.pointee.retryCount = exchange.pointee.attempts > 0 ? exchange.pointee.attempts - 1 : 0
+    if exchange.pointee.flags.contains(.hedged) {
+      record.pointee.hedge = exchange.pointee.flags.contains(.hedgeWon) ? .won : .lost
+    }
     if exchange.pointee.service != noSlot {
       let service = services.service(exchange.pointee.service)
       record.pointee.service = service.pointee.logName

@@ -43,7 +43,7 @@ enum ExchangePhase: UInt8 {
 }
 
 struct ExchangeFlags: OptionSet {
-  var rawValue: UInt16
+  var rawValue: UInt32
 
   /// The whole request has been taken from the client.
   static let requestComplete = ExchangeFlags(rawValue: 1 << 0)
@@ -71,6 +71,12 @@ struct ExchangeFlags: OptionSet {
   static let grpc = ExchangeFlags(rawValue: 1 << 11)
   /// Whether the attempt failed is told by the end of its response, which has not come.
   static let unjudged = ExchangeFlags(rawValue: 1 << 12)
+  /// It has had its hedge.
+  static let hedged = ExchangeFlags(rawValue: 1 << 13)
+  /// Its attempt was its hedge's.
+  static let hedgeWon = ExchangeFlags(rawValue: 1 << 14)
+  /// The time of its hedge is set.
+  static let hedgeTimed = ExchangeFlags(rawValue: 1 << 15)
 }
 
 struct Exchange {
@@ -92,6 +98,8 @@ struct Exchange {
   var hashKey = HashKey.none
   /// The endpoint whose probe the attempt is (`FailureAccrual`).
   var probe: UInt32 = noSlot
+  /// Of a request with a second attempt under way the hedge, of a hedge its original (Hedging.swift).
+  var partner: UInt32 = noSlot
   var attempts: UInt8 = 0
   /// 1xx heads passed on.
   var interimCount: UInt8 = 0
@@ -257,7 +265,9 @@ extension Shard {
     upstream.pointee.exchange = exchange.pointee.index
     upstream.pointee.requestCount &+= 1
     startLoad(exchange)
-    if services.service(exchange.pointee.service).pointee.policy.attemptTimeoutNanoseconds != nil { armTimer(exchange) }
+    let service = services.service(exchange.pointee.service)
+    if service.pointee.policy.attemptTimeoutNanoseconds != nil { armTimer(exchange) }
+    if service.pointee.latencies != nil { armHedge(exchange) }
     startUpstreamStream(exchange, upstream)
   }
 
@@ -283,6 +293,7 @@ extension Shard {
       endStreamRequest(connections.pointer(exchange.pointee.upstream))
     }
     if exchange.pointee.route.mirror != noSlot { sendMirror(of: exchange) }
+    if exchange.pointee.phase == .waiting { armHedge(exchange) }
     extendDeadline(exchange)
   }
 
@@ -308,6 +319,7 @@ extension Shard {
     exchange.pointee.firstByteAt = state.pointee.now
     exchange.pointee.status = responseHead.pointee.status.code
     let downstream = connections.pointer(exchange.pointee.downstream)
+    if ResponseClass(status: exchange.pointee.status) == .success { noteLatency(exchange) }
     observeResponse(exchange, upstream, bytes)
     extendDeadline(exchange)
     sendResponseHead(exchange, downstream, bytes)
@@ -321,6 +333,8 @@ extension Shard {
       fail(exchange, .endpointGarbage)
       return
     }
+    // What a hedge has to say before its answer is not the client's while the first attempt is under way.
+    if exchange.pointee.route.flags.contains(.isHedge) { return }
     extendDeadline(exchange)
     let downstream = connections.pointer(exchange.pointee.downstream)
     sendInterimHead(exchange, downstream, bytes)
@@ -360,7 +374,7 @@ extension Shard {
   /// One store: the timer wheel sorts it out.
   func extendDeadline(_ exchange: ExchangePointer) {
     // A copy's time was set when it was sent, once for all.
-    if exchange.pointee.route.flags.contains(.isMirror) {
+    if !exchange.pointee.route.flags.isDisjoint(with: [.isMirror, .isHedge]) {
       armTimer(exchange)
       return
     }
@@ -383,8 +397,8 @@ extension Shard {
 
   /// Sets the timer of a request that has no response yet: its own time, or that of its attempt.
   func armTimer(_ exchange: ExchangePointer) {
-    // The timer is that of the wait.
-    if exchange.pointee.phase == .backingOff { return }
+    // The timer is that of the wait; a hedge has its original's.
+    if exchange.pointee.phase == .backingOff || exchange.pointee.route.flags.contains(.isHedge) { return }
     var end = exchange.pointee.expiresAt
     if exchange.pointee.phase == .waiting,
       let attempt = services.service(exchange.pointee.service).pointee.policy.attemptTimeoutNanoseconds
@@ -397,8 +411,11 @@ extension Shard {
   /// Measures, records, and gives everything back. An upstream connection that still has the exchange is closed: its
   /// response is not over.
   func finish(_ exchange: ExchangePointer) {
+    if exchange.pointee.partner != noSlot { endHedge(exchanges.pointer(exchange.pointee.partner), .failed) }
+    if exchange.pointee.flags.contains(.hedgeTimed) { hedgeTimers.cancel(exchange.pointee.index) }
     let downstream = connections.pointer(exchange.pointee.downstream)
-    downstream.pointee.exchange = noSlot
+    // A hedge has its original's client, and leaves it to that.
+    if downstream.pointee.exchange == exchange.pointee.index { downstream.pointee.exchange = noSlot }
     endLoad(exchange)
     abandonProbe(exchange)
     leaveWaiting(exchange)
@@ -419,7 +436,7 @@ extension Shard {
     leaveOriginal(exchange)
     if exchange.pointee.route.mirror != noSlot { dropMirror(of: exchange) }
     leaveRoute(exchange)
-    if !exchange.pointee.route.flags.contains(.isMirror) {
+    if exchange.pointee.route.flags.isDisjoint(with: [.isMirror, .isHedge]) {
       statistics.countExchange(
         exchange, services, workload: downstream.pointee.workload, now: state.pointee.now)
     }

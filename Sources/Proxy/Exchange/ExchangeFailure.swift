@@ -14,6 +14,10 @@ extension Shard {
       endMirror(exchange, .failed)
       return
     }
+    if exchange.pointee.route.flags.contains(.isHedge) {
+      endHedge(exchange, .failed)
+      return
+    }
     exchange.pointee.errorCode = error.code
     statistics.countError(error)
     let downstream = connections.pointer(exchange.pointee.downstream)

@@ -84,6 +84,7 @@ extension Shard {
     // A pooled connection that went stale says nothing about the endpoint; a new one will.
     if verdict != .safe(.staleConnection) { observeAttempt(exchange, status: nil) }
     exchange.pointee.failedEndpoint = exchange.pointee.endpoint
+    if attemptLost(exchange) { return }
     guard case .safe = verdict, isRepeatable(exchange),
       isAllowed(exchange, limit: attemptLimit(exchange, error, verdict), isCharged: verdict.chargesBudget),
       takeBackRequest(exchange)
@@ -98,6 +99,7 @@ extension Shard {
   func attemptExpired(_ exchange: ExchangePointer) {
     let upstream = connections.pointer(exchange.pointee.upstream)
     let nothingSent = !exchange.pointee.flags.contains(.requestStarted) && !upstream.pointee.flags.contains(.sending)
+    noteLatency(exchange)
     let attempt = BrokenAttempt(
       isMethodIdempotent: exchange.pointee.method.isIdempotent,
       // However often it was used before: a connection that is silent is not one that was closed meanwhile.
@@ -235,7 +237,7 @@ extension Shard {
   // MARK: Throwing an answer away
 
   /// The rest of the answer is nobody's: read to its end where that is near, so that the connection can serve again.
-  private func beginDiscard(_ connection: ConnectionPointer) {
+  func beginDiscard(_ connection: ConnectionPointer) {
     let isShort: Bool
     switch connection.pointee.codec.framing {
     case .none, .chunked: isShort = true

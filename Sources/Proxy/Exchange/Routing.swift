@@ -44,6 +44,8 @@ struct ExchangeRoute {
     static let named = Flags(rawValue: 1 << 1)
     /// Is itself a copy: nobody waits for its response.
     static let isMirror = Flags(rawValue: 1 << 2)
+    /// Is itself the second attempt of another.
+    static let isHedge = Flags(rawValue: 1 << 3)
   }
 
   /// Nil where no rule matched.

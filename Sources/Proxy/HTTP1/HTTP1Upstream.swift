@@ -224,12 +224,14 @@ extension Shard {
   /// What the endpoint sent is no response head.
   private func refuseResponse(_ exchange: ExchangePointer) {
     observeAttempt(exchange, status: nil)
+    if attemptLost(exchange) { return }
     fail(exchange, .endpointGarbage)
   }
 
   private func responseArrived(
-    _ connection: ConnectionPointer, _ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer
+    _ connection: ConnectionPointer, _ waiting: ExchangePointer, _ bytes: UnsafeRawBufferPointer
   ) {
+    var exchange = waiting
     let status = responseHead.pointee.status.code
     if status == 101 {
       // Bytes of a body that is still to come would be taken for the new protocol's.
@@ -258,6 +260,10 @@ extension Shard {
       if length > UInt64(heldByteCount) { readBufferByBuffer(connection) }
     case .chunked: connection.pointee.codec.chunks = ChunkedDecoder()
     case .none, .untilClose: break
+    }
+    if exchange.pointee.partner != noSlot {
+      guard let chosen = chooseAttempt(exchange, connection, status: status) else { return }
+      exchange = chosen
     }
     if status >= 500, repeatsAnswered(exchange, connection, status: status) { return }
     responseBegan(exchange, connection, bytes)

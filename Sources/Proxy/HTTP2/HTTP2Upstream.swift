@@ -141,7 +141,7 @@ extension Shard {
     endsStream: Bool
   ) {
     guard stream.pointee.exchange != noSlot else { return }
-    let exchange = exchanges.pointer(stream.pointee.exchange)
+    var exchange = exchanges.pointer(stream.pointee.exchange)
     exchange.pointee.flags.insert(.responseStarted)
     let isHead = exchange.pointee.method == .head
     guard case .complete(let count) = text.finish(endsStream: endsStream, hasNoBody: isHead) else {
@@ -170,6 +170,10 @@ extension Shard {
     stream.pointee.codec.framing = .untilClose
     stream.pointee.codec.phase = endsStream ? .complete : .body
     let grpc = exchange.pointee.flags.contains(.grpc) ? grpcStatusOfHead(bytes) : nil
+    if exchange.pointee.partner != noSlot {
+      guard let chosen = chooseAttempt(exchange, stream, status: grpc?.httpStatus ?? status) else { return }
+      exchange = chosen
+    }
     if (grpc?.httpStatus ?? status) >= 500, repeatsAnswered(exchange, stream, status: status, grpc: grpc) { return }
     responseBegan(exchange, stream, bytes)
     if endsStream, stream.pointee.flags.isDisjoint(with: .closing) { endInput(stream) }

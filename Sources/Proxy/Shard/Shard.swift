@@ -25,6 +25,8 @@ final class Shard {
   let connectionTimers: TimerWheel
   let exchanges: Slab<Exchange>
   let exchangeTimers: TimerWheel
+  /// By exchange, in time of its own (`hedgeTime`).
+  let hedgeTimers: TimerWheel
   let sendVectors: Slab<SendVector>
   let segments: SegmentStore
   let http2: ShardHTTP2
@@ -92,6 +94,7 @@ final class Shard {
     connectionTimers = try TimerWheel(capacity: capacity, now: now)
     exchanges = try Slab(capacity: Shard.exchangeCapacity)
     exchangeTimers = try TimerWheel(capacity: Shard.exchangeCapacity, now: now)
+    hedgeTimers = try TimerWheel(capacity: Shard.exchangeCapacity, now: Shard.hedgeTime(now))
     sendVectors = try Slab(capacity: capacity)
     records = try Slab(capacity: Shard.exchangeCapacity)
     http2 = try ShardHTTP2(capacity: capacity, limits: limits.head)
@@ -291,6 +294,9 @@ final class Shard {
     while let index = exchangeTimers.popExpired(state.pointee.now) {
       if exchanges.isAllocated(index) { exchangeExpired(exchanges.pointer(index)) }
     }
+    while let index = hedgeTimers.popExpired(Shard.hedgeTime(state.pointee.now)) {
+      if exchanges.isAllocated(index) { hedgeIsDue(exchanges.pointer(index)) }
+    }
   }
 
   private func waitLimit() -> UInt64? {
@@ -299,6 +305,7 @@ final class Shard {
     let now = state.pointee.now
     var wake = connectionTimers.nextWake(after: now)
     if let other = exchangeTimers.nextWake(after: now), wake.map({ other < $0 }) ?? true { wake = other }
+    if let hedge = nextHedge(after: now), wake.map({ hedge < $0 }) ?? true { wake = hedge }
     if let retry = state.pointee.acceptRetryAt, wake.map({ retry < $0 }) ?? true { wake = retry }
     if let sweep = state.pointee.sweepAt, wake.map({ sweep < $0 }) ?? true { wake = sweep }
     if let settle = nextAttribution, wake.map({ settle < $0 }) ?? true { wake = settle }
@@ -459,6 +466,7 @@ final class Shard {
     connectionTimers.destroy()
     exchanges.destroy()
     exchangeTimers.destroy()
+    hedgeTimers.destroy()
     sendVectors.destroy()
     records.destroy()
     names.destroy()

@@ -22,6 +22,8 @@ struct ShardPolicy {
   let pendingLimit: Int
   let requestLimit: Int
   let retries: RetryPolicy
+  /// Nil where no request gets a second attempt while the first is under way.
+  let hedging: HedgingPolicy?
   let accrual: AccrualPolicy
   /// Endpoints that failure accrual may take out: past this the balancer would use all of them anyway.
   let mostOutPercent: Int
@@ -41,6 +43,7 @@ struct ShardPolicy {
     pendingLimit = policy.limits.pending
     requestLimit = policy.limits.requests
     retries = RetryPolicy(policy.retries)
+    hedging = policy.hedging?.compiled
     accrual = policy.circuitBreaker.accrual
     mostOutPercent = 100 - policy.balancer.panic
     rate = policy.rateLimit?.compiled
@@ -99,6 +102,8 @@ struct ShardService {
   /// As the metrics say.
   var isPanicking = false
   var ewma: PeakEWMA
+  /// Where its policy hedges.
+  var latencies: RecentLatencies?
   /// Idle connections to all its endpoints.
   var idleCount: UInt32 = 0
   /// Exchanges that have it.
@@ -173,6 +178,10 @@ final class ShardServices {
     let service = table[Int(number)] ?? add(update.service, update.policy, endpointCount: update.endpoints.count)
     service.pointee.policy = ShardPolicy(update.policy)
     service.pointee.ewma = PeakEWMA(decayNanoseconds: update.policy.balancer.decay.wholeNanoseconds)
+    if (service.pointee.latencies != nil) != (service.pointee.policy.hedging != nil) {
+      service.pointee.latencies?.destroy()
+      service.pointee.latencies = service.pointee.policy.hedging.map { _ in RecentLatencies(now: now) }
+    }
     service.pointee.hash.deallocate()
     service.pointee.hash = HashSelector(update.policy.balancer)
     service.pointee.updates &+= 1
@@ -324,6 +333,7 @@ final class ShardServices {
     service.pointee.hash.deallocate()
     service.pointee.cells.panic.set(0)
     service.pointee.queue?.destroy()
+    service.pointee.latencies?.destroy()
     let identity = service.pointee.identity
     service.deinitialize(count: 1)
     service.deallocate()

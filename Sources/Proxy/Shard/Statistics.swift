@@ -37,6 +37,7 @@ final class NodeMetrics: Sendable {
   let originalDestinations: GaugeFamily
   let sourcesNotKept: CounterFamily
   let balancerPanic: GaugeFamily
+  let hedges: CounterFamily
   let overloadState: GaugeFamily
   let overloadChanges: CounterFamily
 
@@ -105,6 +106,11 @@ final class NodeMetrics: Sendable {
       "fairlead_balancer_panic",
       help: "1 while so few endpoints of a service are healthy that health is not believed and all are used.",
       labels: ["service"], merge: .maximum)
+    hedges = registry.counter(
+      "fairlead_hedges_total",
+      help:
+        "Second attempts sent while the first was slow; outcome: won, lost, failed, or refused by the retry budget.",
+      labels: ["service", "outcome"])
     sourcesNotKept = registry.counter(
       "fairlead_sources_not_kept_total", help: "Upstream connections that could not be made from the client's address.")
     overloadState = registry.gauge(
@@ -161,6 +167,8 @@ struct ServiceCells {
   let exhaustedRetries: CounterCell
   /// 1 while this shard uses all endpoints, however few are healthy.
   let panic: GaugeCell
+  /// By outcome.
+  private let hedges: InlineArray<4, CounterCell>
   let rateLimited: CounterCell
   private let streams: UnsafeMutablePointer<CounterCell>
   private let streamBytesIn: CounterCell
@@ -194,12 +202,22 @@ struct ServiceCells {
     rateLimited = metrics.workloads.rateLimited.cell(shard: shard, labels: ["service", service])
     exhaustedRetries = metrics.common.retryBudgetExhausted.cell(shard: shard, labels: [service])
     panic = metrics.balancerPanic.cell(shard: shard, labels: [service])
+    hedges = InlineArray { metrics.hedges.cell(shard: shard, labels: [service, HedgeOutcome.allCases[$0].rawValue]) }
   }
 
   func deallocate() {
     requests.deallocate()
     durations.deallocate()
     streams.deallocate()
+  }
+
+  func countHedge(_ outcome: HedgeOutcome) {
+    switch outcome {
+    case .won: hedges[0].add(1)
+    case .lost: hedges[1].add(1)
+    case .failed: hedges[2].add(1)
+    case .refused: hedges[3].add(1)
+    }
   }
 
   func countStream(listener: Int) {
