@@ -30,6 +30,10 @@ struct BalancerTests {
         balancer: {kind: maglev, hash: {header: X-User}, tableSize: 1009}
       - name: /svc/api
         balancer: {kind: ring-hash, hash: {cookie: Session}, panic: 30}
+      - name: /svc/api/far
+        balancer: {kind: aperture, aperture: {size: 20, peers: 8, position: 3}}
+      - name: /svc/api/far/x
+        balancer: {aperture: {size: 5}}
       - name: /svc/api/x
         balancer: {hash: {source: true}}
     """
@@ -46,6 +50,9 @@ struct BalancerTests {
     #expect(web.kind == .maglev && web.hash == .header("x-user") && web.tableSize == 1009 && web.decay == .seconds(5))
     let api = configuration.policy(forServiceName: "/svc/api").balancer
     #expect(api.kind == .ringHash && api.hash == .cookie("Session") && api.panic == 30 && api.prefer == .node)
+    let far = configuration.policy(forServiceName: "/svc/api/far/x").balancer
+    #expect(far.kind == .aperture && far.settings.aperture == Aperture(size: 5, peers: 8, position: 3))
+    #expect(web.aperture == Aperture(size: 12))
     #expect(configuration.policy(forServiceName: "/svc/api/x").balancer.hash == .source)
   }
 
@@ -60,14 +67,21 @@ struct BalancerTests {
     "what is wrong is found where it stands",
     arguments: [
       (
-        "{kind: aperture}",
-        "2:42: 'aperture' is not available in this version of Fairlead; 'services[0].balancer.kind' can be 'p2c', "
-          + "'least-loaded', 'round-robin', 'random', 'ring-hash' or 'maglev'"
+        "{kind: aperture, locality: {prefer: zone}}",
+        "2:62: 'services[0].balancer.locality' does not apply to kind: aperture, which has a slice of its own"
       ),
+      ("{kind: p2c, aperture: {size: 5}}", "2:57: 'services[0].balancer.aperture' is for kind: aperture"),
+      ("{aperture: {peers: 5}}", "2:54: 'services[0].balancer.aperture.peers' needs 'position: 0' beside it"),
+      ("{aperture: {position: 5}}", "2:57: 'services[0].balancer.aperture.position' needs 'peers: 10' beside it"),
+      (
+        "{aperture: {peers: 5, position: 5}}",
+        "2:67: 'services[0].balancer.aperture.position' must be below its 'peers', 5, not 5"
+      ),
+      ("{aperture: {size: 0}}", "2:53: 'services[0].balancer.aperture.size' must be between 1 and 1000000, not 0"),
       (
         "{kind: roundrobin}",
-        "2:42: 'services[0].balancer.kind' must be 'p2c', 'least-loaded', 'round-robin', 'random', 'ring-hash' or "
-          + "'maglev', not 'roundrobin'; did you mean 'round-robin'?"
+        "2:42: 'services[0].balancer.kind' must be 'p2c', 'least-loaded', 'round-robin', 'random', 'aperture', "
+          + "'ring-hash' or 'maglev', not 'roundrobin'; did you mean 'round-robin'?"
       ),
       (
         "{kind: maglev, slowStart: 3s}",

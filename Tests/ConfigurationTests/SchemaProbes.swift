@@ -73,6 +73,8 @@ struct Probe: CustomTestStringConvertible {
     ("discovery[].limits.names", nil, "discovery[]", [("kind", "dns")]),
     ("discovery[].limits.records", nil, "discovery[]", [("kind", "dns")]),
     ("discovery[].ttl.min", nil, "discovery[].ttl", [("max", "168h")]),
+    ("services[].balancer.aperture.peers", nil, "services[].balancer.aperture", [("position", "0")]),
+    ("services[].balancer.aperture.position", nil, "services[].balancer.aperture", [("peers", "1000000")]),
     ("workloads[].match.addresses", nil, "workloads[].match", [("users", "[nobody]")]),
     ("workloads[].match.users", nil, "workloads[].match", [("cgroups", "[/x]")]),
     ("workloads[].match.cgroups", nil, "workloads[].match", [("users", "[nobody]")]),

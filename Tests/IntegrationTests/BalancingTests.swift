@@ -56,6 +56,26 @@ struct BalancingTests {
     #expect(Set(owners[0]).count == 5)
   }
 
+  @Test("nodes with an aperture share the endpoints between them, and a slice that dies is stood in for by the others")
+  func aperture() throws {
+    let upstreams = try upstreams(12)
+    defer { upstreams.forEach { $0.stop() } }
+    var slices: [Set<String>] = []
+    for position in 0..<3 {
+      let balancer = "{ kind: aperture, aperture: { size: 4, peers: 3, position: \(position) }, panic: 0 }"
+      try withFairlead(options(upstreams, balancer: balancer)) { daemon in
+        let client = try daemon.connect()
+        slices.append(Set(try (0..<200).map { _ in try answer(client) }))
+        #expect(try daemon.admin.value("fairlead_balancer_aperture_endpoints{service=\"web\"}") == 4)
+        guard position == 2, let slice = slices.last else { return }
+        for number in slice.compactMap({ Int($0) }) { upstreams[number].stop() }
+        #expect(try (0..<20).allSatisfy { _ in !slice.contains(try answer(client)) })
+      }
+    }
+    #expect(slices.map(\.count) == [4, 4, 4], "\(slices)")
+    #expect(slices.reduce(into: Set<String>()) { $0.formUnion($1) }.count == 12)
+  }
+
   @Test("a cookie is a key, and so is the client's address")
   func byCookieAndSource() throws {
     let upstreams = try upstreams(4)

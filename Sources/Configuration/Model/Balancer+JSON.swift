@@ -20,6 +20,13 @@ extension Configuration.Balancer {
     }
     if let tableSize { json.member("tableSize", tableSize) }
     if let slowStart { json.member("slowStart", slowStart.shortText) }
+    if apertureSize != nil || aperturePeers != nil {
+      json.object("aperture") { json in
+        if let apertureSize { json.member("size", apertureSize) }
+        if let aperturePeers { json.member("peers", aperturePeers) }
+        if let aperturePosition { json.member("position", aperturePosition) }
+      }
+    }
     if prefer != nil || spillOver != nil {
       json.object("locality") { json in
         if let prefer { json.member("prefer", prefer.rawValue) }

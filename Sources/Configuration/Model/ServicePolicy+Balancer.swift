@@ -30,6 +30,8 @@ extension ServicePolicy {
     public var tableSize: Int?
     /// How long a new endpoint takes to come up to its weight; zero for at once.
     public var slowStart: Duration = .zero
+    /// The slice of one node, for `aperture`; where it stands without peers is the node's.
+    public var aperture = Aperture()
     public var prefer: LocalityPreference = .none
     /// Percent of a level's endpoints that must be healthy for it to keep all its requests.
     public var spillOver = 70
@@ -45,7 +47,8 @@ extension ServicePolicy {
         }
       return BalancerSettings(
         kind: kind, metric: metric, tableSize: tableSize,
-        slowStart: SlowStart(durationNanoseconds: slowStart.wholeNanoseconds), prefer: prefer,
+        slowStart: SlowStart(durationNanoseconds: slowStart.wholeNanoseconds), aperture: aperture,
+        prefer: prefer,
         spillOver: Double(spillOver) / 100, panic: Double(panic) / 100)
     }
   }
@@ -60,6 +63,9 @@ extension Configuration {
     public var hash: ServicePolicy.HashSource?
     public var tableSize: Int?
     public var slowStart: Duration?
+    public var apertureSize: Int?
+    public var aperturePeers: Int?
+    public var aperturePosition: Int?
     public var prefer: LocalityPreference?
     public var spillOver: Int?
     public var panic: Int?
@@ -73,6 +79,9 @@ extension Configuration {
       if let hash { balancer.hash = hash }
       if let tableSize { balancer.tableSize = tableSize }
       if let slowStart { balancer.slowStart = slowStart }
+      if let apertureSize { balancer.aperture.size = apertureSize }
+      if let aperturePeers { balancer.aperture.peers = aperturePeers }
+      if let aperturePosition { balancer.aperture.position = aperturePosition }
       if let prefer { balancer.prefer = prefer }
       if let spillOver { balancer.spillOver = spillOver }
       if let panic { balancer.panic = panic }

@@ -7,7 +7,8 @@ extension Configuration.Balancer {
   static let keys: [ConfigurationKey] = [
     .init(
       "kind", .choice(of: BalancerKind.self),
-      "p2c: the less loaded of two chosen at random; ring-hash and maglev: by a key of the request", default: "p2c"),
+      "p2c: the less loaded of two chosen at random; aperture: the same among a slice of the endpoints that is the node's own; ring-hash and maglev: by a key of the request",
+      default: "p2c"),
     .init(
       "load", .choice(of: ServicePolicy.BalancerLoad.self), "latency weighted towards its peaks, or requests in flight",
       default: "ewma"),
@@ -22,7 +23,12 @@ extension Configuration.Balancer {
     .init(
       "slowStart", .duration(.zero ... .seconds(86400)), "how long a new endpoint takes to come up to its weight",
       default: "0s", excludedBy: [("kind", byKey)]),
-    .init("locality", .mapping(locality), "which endpoints are taken first", excludedBy: [("kind", byKey)]),
+    .init(
+      "aperture", .mapping(aperture), "how long a node's slice is, and where it begins",
+      excludedBy: [("kind", BalancerKind.allCases.filter { $0 != .aperture }.map(\.rawValue))]),
+    .init(
+      "locality", .mapping(locality), "which endpoints are taken first",
+      excludedBy: [("kind", byKey + [BalancerKind.aperture.rawValue])]),
     .init(
       "panic", .integer(0...100),
       "percent of the endpoints that must be healthy for health to count at all; 0: it always does", default: "50"),
@@ -30,6 +36,17 @@ extension Configuration.Balancer {
 
   private static let byKey = BalancerKind.allCases.filter(\.isByKey).map(\.rawValue)
   private static let notByKey = BalancerKind.allCases.filter { !$0.isByKey }.map(\.rawValue)
+
+  private static let aperture: [ConfigurationKey] = [
+    .init(
+      "size", .integer(1...1_000_000), "endpoints that a node uses; some more where that makes the slices even",
+      default: "12"),
+    .init(
+      "peers", .integer(1...1_000_000),
+      "how many nodes share the endpoints (default: not known; the hash of the node's name says where its slice begins)"
+    ),
+    .init("position", .integer(0...999_999), "which of the peers this node is, from 0; below peers"),
+  ]
 
   private static let hash: [ConfigurationKey] = [
     .init("header", .text(.token), "the value of this field"),

@@ -126,7 +126,7 @@ public struct Balancer: ~Copyable {
 
   private func pick(_ group: Group, _ candidates: Candidates, _ random: inout RandomSource) -> Int {
     switch kind {
-    case .p2c, .ringHash, .maglev: PowerOfTwoChoices.pick(candidates, metric, &random)
+    case .p2c, .aperture, .ringHash, .maglev: PowerOfTwoChoices.pick(candidates, metric, &random)
     case .leastLoaded: LeastLoaded.pick(candidates, metric, &random)
     case .random: WeightedRandom.pick(candidates, &random)
     case .roundRobin: group.rotation?.pick(candidates, &random) ?? -1

@@ -6,7 +6,7 @@ import Base
 
 /// Immutable; any thread may read it.
 public final class BalancerPlan: @unchecked Sendable {
-  /// Endpoints chosen among: all of them, or those of one level.
+  /// Endpoints chosen among: all of them, or those of one level: the near ones, or those of the slice, and then the others.
   struct Group {
     /// Their positions in the set; nil for all in order.
     let positions: [UInt32]?
@@ -23,6 +23,8 @@ public final class BalancerPlan: @unchecked Sendable {
   let inverseWeights: [Float]
   let addedAt: [MonotonicInstant]
   let hashTable: HashTable?
+  /// How many endpoints this node's slice touches; all of them but for `aperture`.
+  public let usedCount: Int
   /// From then on no endpoint is in its slow start.
   let rampingUntil: MonotonicInstant
 
@@ -32,9 +34,16 @@ public final class BalancerPlan: @unchecked Sendable {
     count = min(members.count, Int(Int32.max))
     let weights = BalancerPlan.weights(members)
     let mean = weights.reduce(0, +) / Double(max(weights.count, 1))
-    inverseWeights = weights.map { $0 > 0 ? Float(mean / $0) : 0 }
+    let coverage = settings.kind == .aperture ? settings.aperture.coverage(of: members, weights: weights) : nil
+    inverseWeights = weights.indices.map { position in
+      guard weights[position] > 0 else { return 0 }
+      // What is used in part gets part of the load: that much of it is as much as another's whole.
+      let part = coverage.map { $0[position] > 0 ? max($0[position], 0.01) : 1 } ?? 1
+      return Float(mean / (weights[position] * part))
+    }
+    usedCount = coverage.map { $0.count { $0 > 0 } } ?? members.count
     addedAt = members.map(\.addedAt)
-    let levels = members.map { settings.prefer.level(of: $0.locality) }
+    let levels = coverage?.map { $0 > 0 ? 0 : 1 } ?? members.map { settings.prefer.level(of: $0.locality) }
     let isByKey = settings.kind.isByKey
     let latest = members.map(\.addedAt.nanoseconds).max() ?? 0
     rampingUntil =
@@ -50,7 +59,8 @@ public final class BalancerPlan: @unchecked Sendable {
         groups.append(
           Group(
             positions: positions.map { UInt32(truncatingIfNeeded: $0) }, count: positions.count,
-            table: WeightTable(weights: positions.map { Float(weights[$0]) })))
+            table: WeightTable(
+              weights: positions.map { Float(weights[$0] * (level == 0 ? coverage?[$0] ?? 1 : 1)) })))
       }
     }
     self.groups = groups

@@ -12,6 +12,8 @@ public enum BalancerKind: String, CaseIterable, Hashable, Sendable {
   case roundRobin = "round-robin"
   /// By chance.
   case random
+  /// The less loaded of two chosen at random among the node's slice of the endpoints.
+  case aperture
   /// By a key, on a ring: the fewest keys move when endpoints change.
   case ringHash = "ring-hash"
   /// By a key, in a table: the evenest shares.
@@ -30,6 +32,8 @@ public struct BalancerSettings: Sendable {
   /// The most places of a ring, or the entries of a Maglev table; nil for the kind's own default.
   public var tableSize: Int?
   public var slowStart: SlowStart
+  /// The slice, for `aperture`.
+  public var aperture: Aperture
   public var prefer: LocalityPreference
   /// The healthy part of a level under which requests spill over to the next: 0.7.
   public var spillOver: Double
@@ -38,12 +42,14 @@ public struct BalancerSettings: Sendable {
 
   public init(
     kind: BalancerKind = .p2c, metric: LoadMetric = .inFlight, tableSize: Int? = nil,
-    slowStart: SlowStart = SlowStart(), prefer: LocalityPreference = .none, spillOver: Double = 0.7, panic: Double = 0.5
+    slowStart: SlowStart = SlowStart(), aperture: Aperture = Aperture(), prefer: LocalityPreference = .none,
+    spillOver: Double = 0.7, panic: Double = 0.5
   ) {
     self.kind = kind
     self.metric = metric
     self.tableSize = tableSize
     self.slowStart = slowStart
+    self.aperture = aperture
     self.prefer = prefer
     self.spillOver = spillOver
     self.panic = panic

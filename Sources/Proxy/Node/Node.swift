@@ -96,6 +96,7 @@ public final class Node: @unchecked Sendable {
       metrics: metrics, shardCount: shardCount, listeners: configuration.listeners.map(\.name), logNames: names
     ) { shared.broadcast($0) }
     directory.zone = configuration.node.zone
+    directory.apertureName = Aperture.name(configuration.node.name)
     let checker = HealthChecker(
       loop: loop, metrics: metrics, mark: snapshot.captures ? configuration.capture.mark : 0
     ) { [weak directory] in directory?.showStates(of: $0) }
@@ -250,6 +251,7 @@ public final class Node: @unchecked Sendable {
       workloads: workloads, logNames: shards.contains { $0.accessLog != nil } ? names : nil, former: snapshot)
     let former = Set(snapshot.configuration.staticServiceNames)
     directory.zone = configuration.node.zone
+    directory.apertureName = Aperture.name(configuration.node.name)
     directory.setStatic(configuration, captures: next.captures)
     sources.follow(configuration)
     binder.take(configuration)

@@ -44,6 +44,8 @@ final class ServiceDirectory {
   private let send: (ShardMessage) -> Void
   /// Where the node stands: what services are told with their next change.
   var zone: String?
+  /// Where its slice of endpoints begins, by `aperture`.
+  var apertureName: UInt64 = 0
 
   /// - Parameters:
   ///   - listeners: the listeners' names, for labels.
@@ -123,9 +125,21 @@ final class ServiceDirectory {
         weight: endpoint.weight, locality: prefersNear ? locality(of: endpoint, shared) : .other,
         identity: endpoint.identity, addedAt: shared.addedAt)
     }
-    let plan = BalancerPlan(members, settings: entry.policy.balancer.settings)
+    var settings = entry.policy.balancer.settings
+    settings.aperture.name = apertureName
+    let plan = BalancerPlan(members, settings: settings)
+    showAperture(entry, plan)
     send(.service(ServiceUpdate(service: entry.service, policy: entry.policy, endpoints: shared, plan: plan)))
     onChange?(entry)
+  }
+
+  private func showAperture(_ entry: Entry, _ plan: BalancerPlan) {
+    let labels = [entry.service.name]
+    if plan.settings.kind == .aperture, !entry.endpoints.isEmpty {
+      metrics.apertureEndpoints.cell(shard: metrics.registry.controlShard, labels: labels).set(Int64(plan.usedCount))
+    } else {
+      metrics.apertureEndpoints.retire(labels: labels)
+    }
   }
 
   private func locality(of endpoint: Endpoint, _ shared: SharedEndpoint) -> Locality {

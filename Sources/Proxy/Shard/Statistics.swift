@@ -38,6 +38,7 @@ final class NodeMetrics: Sendable {
   let sourcesNotKept: CounterFamily
   let balancerPanic: GaugeFamily
   let hedges: CounterFamily
+  let apertureEndpoints: GaugeFamily
   let overloadState: GaugeFamily
   let overloadChanges: CounterFamily
 
@@ -106,6 +107,9 @@ final class NodeMetrics: Sendable {
       "fairlead_balancer_panic",
       help: "1 while so few endpoints of a service are healthy that health is not believed and all are used.",
       labels: ["service"], merge: .maximum)
+    apertureEndpoints = registry.gauge(
+      "fairlead_balancer_aperture_endpoints", help: "Endpoints of a service that this node's slice touches (aperture).",
+      labels: ["service"])
     hedges = registry.counter(
       "fairlead_hedges_total",
       help:
