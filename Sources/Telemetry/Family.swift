@@ -56,13 +56,27 @@ public final class MetricFamily: Sendable {
   func words(shard: Int, labels: [String]) -> CellWords {
     precondition(labels.count == descriptor.labelNames.count, "\(descriptor.name): wrong number of label values")
     precondition(shard >= 0 && shard < arenaCount, "\(descriptor.name): no such shard")
+    return state.withLock { state in words(shard, ofSeries: seriesIndex(labels, &state), &state) }
+  }
+
+  /// The same for each of so many shards, from one look-up.
+  func words(shardCount: Int, labels: [String]) -> [CellWords] {
+    precondition(labels.count == descriptor.labelNames.count, "\(descriptor.name): wrong number of label values")
+    precondition(shardCount >= 0 && shardCount <= arenaCount, "\(descriptor.name): no such shards")
     return state.withLock { state in
       let index = seriesIndex(labels, &state)
-      if let words = state.series[index].cells[shard] { return words }
-      let words = storage.allocate(words: wordCount, arena: shard)
-      state.series[index].cells[shard] = words
-      return words
+      var all: [CellWords] = []
+      all.reserveCapacity(shardCount)
+      for shard in 0..<shardCount { all.append(words(shard, ofSeries: index, &state)) }
+      return all
     }
+  }
+
+  private func words(_ shard: Int, ofSeries index: Int, _ state: inout State) -> CellWords {
+    if let words = state.series[index].cells[shard] { return words }
+    let words = storage.allocate(words: wordCount, arena: shard)
+    state.series[index].cells[shard] = words
+    return words
   }
 
   /// Takes a series out of what is exported. Cells that are still held stay good to write to. A later look-up of the same
@@ -70,27 +84,29 @@ public final class MetricFamily: Sendable {
   /// ones, oldest first, so holders should have let go by then; a late write is counted in the wrong series, no worse.
   public func retire(labels: [String]) {
     state.withLock { state in
-      guard let index = state.index[labels], !state.series[index].retired else { return }
-      state.series[index].retired = true
-      state.retired.append(index)
+      guard let index = state.index[labels], !state.series[index].isRetired else { return }
+      state.retirements &+= 1
+      state.series[index].retirement = state.retirements
+      state.retired.append(Retirement(series: index, number: state.retirements))
+      state.retiredCount += 1
     }
   }
 
   /// Series in use, the overflow series included.
-  public var seriesCount: Int { state.withLock { $0.series.count - $0.retired.count } }
+  public var seriesCount: Int { state.withLock { $0.series.count - $0.retiredCount } }
 
   /// Look-ups that ended in the overflow series because the family was full.
   public var overflowedLookups: UInt64 { state.withLock { $0.overflowedLookups } }
 
   /// The merged value of every series in use, in the order of their labels.
   public func collect() -> [(labels: [String], value: MetricValue)] {
-    let series = state.withLock { $0.series.filter { !$0.retired } }
+    let series = state.withLock { $0.series.filter { !$0.isRetired } }
     return series.sorted { $0.labels.lexicographicallyPrecedes($1.labels) }.map { ($0.labels, merge($0.cells)) }
   }
 
   /// Calls `body` with every series in use, in the order of their labels, one at a time (a histogram is 1.7 KiB).
   func forEachSeries(_ body: (_ labels: [String], _ value: MetricValue) -> Void) {
-    let series = state.withLock { $0.series.filter { !$0.retired } }
+    let series = state.withLock { $0.series.filter { !$0.isRetired } }
     for one in series.sorted(by: { $0.labels.lexicographicallyPrecedes($1.labels) }) {
       body(one.labels, merge(one.cells))
     }
@@ -99,7 +115,7 @@ public final class MetricFamily: Sendable {
   /// The merged value of one series, or nil when it is unknown or retired.
   public func value(labels: [String]) -> MetricValue? {
     let cells = state.withLock { state -> [CellWords?]? in
-      guard let index = state.index[labels], !state.series[index].retired else { return nil }
+      guard let index = state.index[labels], !state.series[index].isRetired else { return nil }
       return state.series[index].cells
     }
     return cells.map(merge)
@@ -107,25 +123,49 @@ public final class MetricFamily: Sendable {
 
   private func seriesIndex(_ labels: [String], _ state: inout State) -> Int {
     if let index = state.index[labels] {
-      if state.series[index].retired {
-        state.series[index].retired = false
-        state.retired.removeAll { $0 == index }
+      if state.series[index].isRetired {
+        state.series[index].retirement = 0
+        state.retiredCount -= 1
+        dropStale(&state)
       }
       return index
     }
     if state.series.count < descriptor.maxSeries { return add(labels, &state) }
-    if !state.retired.isEmpty {
-      let index = state.retired.removeFirst()
+    if let index = takeRetired(&state) {
       state.index[state.series[index].labels] = nil
       for words in state.series[index].cells { words?.clear(wordCount) }
       state.series[index].labels = labels
-      state.series[index].retired = false
       state.index[labels] = index
       return index
     }
     state.overflowedLookups &+= 1
+    if let overflow = state.overflow { return overflow }
     let other = [String](repeating: overflowLabel, count: labels.count)
-    return state.index[other] ?? add(other, &state)
+    let overflow = state.index[other] ?? add(other, &state)
+    state.overflow = overflow
+    return overflow
+  }
+
+  /// The series that was retired first, in use from now on; nil when there is none.
+  private func takeRetired(_ state: inout State) -> Int? {
+    while state.firstRetired < state.retired.count {
+      let oldest = state.retired[state.firstRetired]
+      state.firstRetired += 1
+      guard state.series[oldest.series].retirement == oldest.number else { continue }
+      state.series[oldest.series].retirement = 0
+      state.retiredCount -= 1
+      dropStale(&state)
+      return oldest.series
+    }
+    return nil
+  }
+
+  /// Entries of series that came back, or were taken, go when they are more than the others: constant time for each.
+  private func dropStale(_ state: inout State) {
+    guard state.retired.count > 2 * state.retiredCount + 64 else { return }
+    let series = state.series
+    state.retired = state.retired[state.firstRetired...].filter { series[$0.series].retirement == $0.number }
+    state.firstRetired = 0
   }
 
   private func add(_ labels: [String], _ state: inout State) -> Int {
@@ -159,15 +199,27 @@ public final class MetricFamily: Sendable {
   private struct State {
     var index: [[String]: Int] = [:]
     var series: [Series] = []
-    /// Indices of retired series, oldest first.
-    var retired: [Int] = []
+    /// Retired series, oldest first, from `firstRetired` on; those that came back since are among them.
+    var retired: [Retirement] = []
+    var firstRetired = 0
+    var retiredCount = 0
+    var retirements: UInt64 = 0
+    /// The series that takes what is over the cap, once there is one.
+    var overflow: Int?
     var overflowedLookups: UInt64 = 0
   }
 
   private struct Series {
     var labels: [String]
     var cells: [CellWords?]
-    var retired = false
+    /// The number of its retirement; 0 while it is in use.
+    var retirement: UInt64 = 0
+    var isRetired: Bool { retirement != 0 }
+  }
+
+  private struct Retirement {
+    let series: Int
+    let number: UInt64
   }
 }
 
@@ -185,6 +237,10 @@ public struct CounterFamily: Sendable {
   public func cell(shard: Int, labels: [String] = []) -> CounterCell {
     CounterCell(word: family.words(shard: shard, labels: labels).base)
   }
+  /// The counters of the first shards of one series, from one look-up.
+  public func cells(shardCount: Int, labels: [String]) -> [CounterCell] {
+    family.words(shardCount: shardCount, labels: labels).map { CounterCell(word: $0.base) }
+  }
   /// Takes a series out of what is exported, see `MetricFamily.retire`.
   public func retire(labels: [String]) { family.retire(labels: labels) }
 }
@@ -195,6 +251,10 @@ public struct GaugeFamily: Sendable {
   /// One shard's gauge of one series. Locks and may allocate: keep the cell.
   public func cell(shard: Int, labels: [String] = []) -> GaugeCell {
     GaugeCell(word: family.words(shard: shard, labels: labels).base)
+  }
+  /// The gauges of the first shards of one series, from one look-up.
+  public func cells(shardCount: Int, labels: [String]) -> [GaugeCell] {
+    family.words(shardCount: shardCount, labels: labels).map { GaugeCell(word: $0.base) }
   }
   /// Takes a series out of what is exported, see `MetricFamily.retire`.
   public func retire(labels: [String]) { family.retire(labels: labels) }

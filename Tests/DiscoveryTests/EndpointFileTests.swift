@@ -34,6 +34,29 @@ struct EndpointFileTests {
     #expect(file.endpoints.map(\.description) == [expected] && file.badLineCount == 0, "\(file.problems)")
   }
 
+  @Test("the short way through usual lines and the general one agree on every line near a usual one")
+  func shortWay() {
+    let usual = ["10.1.0.5 9001", "255.255.255.255:65535", " 1.2.3.4\t80 ", "127.0.0.1:8"]
+    let pieces = Array("0123456789.: \t\r-x[".utf8)
+    var random = RandomSource(seed: 23)
+    func draw(_ count: Int) -> Int { Int(random.next(below: UInt32(count))) }
+    for number in 0..<20_000 {
+      var line = Array(usual[number % usual.count].utf8)
+      for _ in 0..<draw(4) {
+        let place = draw(line.count + 1)
+        switch draw(3) {
+        case 0: line.insert(pieces[draw(pieces.count)], at: place)
+        case 1 where place < line.count: line.remove(at: place)
+        default: if place < line.count { line[place] = pieces[draw(pieces.count)] }
+        }
+      }
+      let text = String(decoding: line, as: UTF8.self)
+      // A weight leads the general way.
+      let (short, general) = (read(text), read(text + " * 1"))
+      #expect(short.endpoints == general.endpoints && short.badLineCount == general.badLineCount, "'\(text)'")
+    }
+  }
+
   @Test("empty lines and comments are no lines", arguments: ["", "\n\n", "# nothing\n", "  \t\r\n#\n"])
   func noLines(_ text: String) {
     let file = read(text)

@@ -80,6 +80,42 @@ import Testing
     #expect(family.family.value(labels: ["other"]) == .counter(1))
   }
 
+  @Test("of many retired series the ones that came back are not taken, and of the others the oldest first")
+  func comingAndGoing() {
+    let family = Registry(shardCount: 1).counter("x_total", help: "", labels: ["a"], maxSeries: 1_000)
+    func cell(_ number: Int) -> CounterCell { family.cell(shard: 0, labels: ["\(number)"]) }
+    for number in 0..<1_000 { cell(number).add(UInt64(number + 1)) }
+    // Again and again, as when a service's endpoints come and go.
+    for _ in 0..<20 {
+      for number in 0..<1_000 { family.retire(labels: ["\(number)"]) }
+      #expect(family.family.seriesCount == 0)
+      for number in 0..<500 { #expect(cell(number).value == UInt64(number + 1)) }
+      #expect(family.family.seriesCount == 500)
+      for number in 500..<1_000 { _ = cell(number) }
+    }
+    for number in 0..<1_000 { family.retire(labels: ["\(number)"]) }
+    for number in 0..<10 { _ = cell(number) }
+    for number in 1_000..<1_005 { #expect(cell(number).value == 0) }
+    for number in 10..<15 { #expect(family.family.value(labels: ["\(number)"]) == nil) }
+    // Back with a new memory, that of the next oldest.
+    #expect(cell(10).value == 0 && cell(16).value == 17 && cell(0).value == 1)
+    #expect(family.family.overflowedLookups == 0)
+  }
+
+  @Test("cells of one series on all shards are those that each shard gets alone")
+  func allShards() {
+    let registry = Registry(shardCount: 3)
+    let counter = registry.counter("x_total", help: "", labels: ["a"])
+    let gauge = registry.gauge("y", help: "", labels: ["a"])
+    for (shard, cell) in counter.cells(shardCount: 3, labels: ["1"]).enumerated() {
+      #expect(cell.word == counter.cell(shard: shard, labels: ["1"]).word)
+    }
+    for (shard, cell) in gauge.cells(shardCount: 2, labels: ["1"]).enumerated() {
+      #expect(cell.word == gauge.cell(shard: shard, labels: ["1"]).word)
+    }
+    #expect(counter.cells(shardCount: 0, labels: ["1"]).isEmpty)
+  }
+
   @Test("cells of different shards are never on one cache line")
   func cacheLines() {
     let registry = Registry(shardCount: 2)

@@ -37,7 +37,7 @@ struct EndpointFile: Equatable {
       guard text.contains(where: { !Self.isBlank($0) }) else { continue }
       do throws(TextError) {
         guard text.count <= Self.longestLine else { throw TextError("a line has at most \(Self.longestLine) bytes") }
-        let endpoint = try Self.endpoint(text)
+        let endpoint = if let plain = Self.plainEndpoint(text) { plain } else { try Self.endpoint(text) }
         if let first = seen[endpoint.address] {
           throw TextError("\(endpoint.address) is there twice; it is first written in line \(first)")
         }
@@ -50,6 +50,45 @@ struct EndpointFile: Equatable {
       }
     }
     endpoints.sort(by: Endpoint.precedes)
+  }
+
+  /// What most lines are, `10.1.0.5 9001` or `10.1.0.5:9001`: read at a tenth of the cost of the general way, whose ten thousand
+  /// lines take longer than everything that follows. Nil for anything else, right or wrong.
+  private static func plainEndpoint(_ line: some Collection<UInt8>) -> Endpoint? {
+    var index = line.startIndex
+    func skipBlanks() { while index < line.endIndex, isBlank(line[index]) { line.formIndex(after: &index) } }
+    /// As it is usually written: no more digits than needed.
+    func number(_ most: UInt32) -> UInt32? {
+      let start = index
+      var value: UInt32 = 0
+      while index < line.endIndex, case let digit = line[index] &- 0x30, digit <= 9, value <= most {
+        if value == 0, index != start { return nil }
+        value = value * 10 + UInt32(digit)
+        line.formIndex(after: &index)
+      }
+      return index != start && value <= most ? value : nil
+    }
+    skipBlanks()
+    var address: UInt32 = 0
+    for place in 0..<4 {
+      if place > 0 {
+        guard index < line.endIndex, line[index] == UInt8(ascii: ".") else { return nil }
+        line.formIndex(after: &index)
+      }
+      guard let octet = number(255) else { return nil }
+      address = address << 8 | octet
+    }
+    guard index < line.endIndex else { return nil }
+    if line[index] == UInt8(ascii: ":") {
+      line.formIndex(after: &index)
+    } else {
+      guard isBlank(line[index]) else { return nil }
+      skipBlanks()
+    }
+    guard let port = number(65_535), port > 0 else { return nil }
+    skipBlanks()
+    guard index == line.endIndex else { return nil }
+    return try? Endpoint(.v4(IPv4Address(value: address), port: UInt16(truncatingIfNeeded: port)))
   }
 
   private static func endpoint(_ line: some Collection<UInt8>) throws(TextError) -> Endpoint {

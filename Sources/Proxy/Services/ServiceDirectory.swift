@@ -88,9 +88,10 @@ final class ServiceDirectory {
       }
       entry.policy = policy
       entry.zone = zone
-      setEndpoints(of: &entry, endpoints)
+      let changes = setEndpoints(of: &entry, endpoints)
       byName[boundName] = entry
       tell(entry)
+      show(changes, of: entry)
       return entry.service.number
     }
     guard let number = takeNumber() else { return nil }
@@ -99,18 +100,20 @@ final class ServiceDirectory {
       number: number, boundName: boundName, name: name, logName: logNames.number(of: name),
       cells: (0..<shardCount).map { metrics.serviceCells(shard: $0, service: name, listeners: listeners) })
     var entry = Entry(service: service, policy: policy, zone: zone, endpoints: [], members: [:])
-    setEndpoints(of: &entry, endpoints)
+    let changes = setEndpoints(of: &entry, endpoints)
     byName[boundName] = entry
     names[Int(number)] = boundName
     tell(entry)
+    show(changes, of: entry)
     return number
   }
 
   /// Gives a service up: exchanges that have it finish. Names that lead to it must have been forgotten.
   func remove(_ boundName: String) {
     guard var entry = byName.removeValue(forKey: boundName) else { return }
-    setEndpoints(of: &entry, [])
+    let changes = setEndpoints(of: &entry, [])
     tell(entry)
+    show(changes, of: entry)
     names[Int(entry.service.number)] = nil
     labels.remove(entry.service.name)
     leaving.append(entry.service)
@@ -147,7 +150,14 @@ final class ServiceDirectory {
     return zone != nil && endpoint.zone == zone ? .zone : .other
   }
 
-  private func setEndpoints(of entry: inout Entry, _ endpoints: [Endpoint]) {
+  /// What metrics are told when the shards have been.
+  private struct EndpointChanges {
+    var new: [String] = []
+    var gone: [String] = []
+  }
+
+  private func setEndpoints(of entry: inout Entry, _ endpoints: [Endpoint]) -> EndpointChanges {
+    var changes = EndpointChanges()
     let name = entry.service.name
     // What is there from the beginning has nobody to leave its share to meanwhile.
     let addedAt = entry.members.isEmpty ? MonotonicInstant(nanoseconds: 0) : .now()
@@ -160,18 +170,28 @@ final class ServiceDirectory {
         let text = endpoint.address.description
         members[endpoint.address] = SharedEndpoint(
           endpoint, of: entry.service, addedAt: addedAt,
-          cells: (0..<shardCount).map { metrics.endpointCells(shard: $0, service: name, endpoint: text) })
-        metrics.common.endpointState.cell(shard: metrics.registry.controlShard, labels: [name, text, "live"]).set(1)
+          cells: metrics.endpointCells(shardCount: shardCount, service: name, endpoint: text))
+        changes.new.append(text)
       }
     }
     for (address, member) in entry.members where members[address] == nil {
       // If it was out, another may go out now. Shards that have not heard yet choose it still, and nothing must keep them:
       // it may be the only one they know.
       _ = member.accrual.pointee.reset(ejections: entry.service.shared.pointee.ejections)
-      metrics.forgetEndpoint(service: name, endpoint: address.description)
+      changes.gone.append(address.description)
     }
     entry.members = members
     entry.endpoints = endpoints
+    return changes
+  }
+
+  /// Of ten thousand endpoints this takes as long as all the rest: the shards do not wait for it.
+  private func show(_ changes: EndpointChanges, of entry: Entry) {
+    let name = entry.service.name
+    for endpoint in changes.new {
+      metrics.common.endpointState.cell(shard: metrics.registry.controlShard, labels: [name, endpoint, "live"]).set(1)
+    }
+    for endpoint in changes.gone { metrics.forgetEndpoint(service: name, endpoint: endpoint) }
   }
 
   // MARK: Health

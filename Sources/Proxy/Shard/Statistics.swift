@@ -126,6 +126,18 @@ final class NodeMetrics: Sendable {
       labels: ["shard"])
   }
 
+  /// An endpoint's cells on each of the first shards.
+  func endpointCells(shardCount: Int, service: String, endpoint: String) -> [EndpointCells] {
+    let labels = [service, endpoint]
+    let succeeded = endpointAttempts.cells(shardCount: shardCount, labels: labels + ["success"])
+    let failed = endpointAttempts.cells(shardCount: shardCount, labels: labels + ["failure"])
+    let inFlight = endpointInFlight.cells(shardCount: shardCount, labels: labels)
+    let connections = endpointConnections.cells(shardCount: shardCount, labels: labels)
+    return (0..<shardCount).map {
+      EndpointCells(succeeded: succeeded[$0], failed: failed[$0], inFlight: inFlight[$0], connections: connections[$0])
+    }
+  }
+
   func endpointCells(shard: Int, service: String, endpoint: String) -> EndpointCells {
     let labels = [service, endpoint]
     return EndpointCells(
