@@ -229,6 +229,8 @@ public struct EndpointReport: JSONReport, Equatable {
   public var source = ""
   /// Whether the discovery still says so: `fresh` or `stale`; empty where nobody knows.
   public var sourceState = ""
+  /// Why its last active check failed, in a few words; nil when it did not.
+  public var checkFailure: String?
 
   public init(
     service: String, address: String, state: String, zone: String? = nil, weight: Double = 1,
@@ -252,6 +254,7 @@ public struct EndpointReport: JSONReport, Equatable {
     json.member("service", service)
     json.member("address", address)
     json.member("state", state)
+    if let checkFailure { json.member("checkFailure", checkFailure) }
     if let zone { json.member("zone", zone) }
     json.member("weight", weight)
     json.member("effectiveWeight", effectiveWeight)

@@ -69,6 +69,7 @@ struct EndpointsAnswer: Decodable {
     var service: String
     var address: String
     var state: String
+    var checkFailure: String?
     var zone: String?
     var weight: Double
     var effectiveWeight: Double?

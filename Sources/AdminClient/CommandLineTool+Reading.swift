@@ -78,12 +78,18 @@ extension CommandLineTool {
     ])
     for one in try daemon.decoded(EndpointsAnswer.self, target).endpoints {
       table.add([
-        one.service, one.address, one.state, one.zone ?? "-", weight(of: one), "\(one.inFlight)", "\(one.connections)",
+        one.service, one.address, state(of: one), one.zone ?? "-", weight(of: one), "\(one.inFlight)",
+        "\(one.connections)",
         one.requests == 0 ? "-" : "\(Display.fixed(one.latencyMilliseconds, 2))ms", "\(one.requests)",
         "\(one.failures)", source(of: one),
       ])
     }
     console.output(table.text)
+  }
+
+  /// `live`, or `unhealthy (NOT_SERVING)` for an endpoint whose last check failed.
+  private func state(of endpoint: EndpointsAnswer.Endpoint) -> String {
+    endpoint.checkFailure.map { "\(endpoint.state) (\($0))" } ?? endpoint.state
   }
 
   /// Its weight, and before it as much of it as counts while the endpoint is in its slow start.

@@ -146,6 +146,7 @@ final class Administration: NodeAdministration, @unchecked Sendable {
             inFlight: summary.inFlight, connections: summary.connections,
             latencyNanoseconds: heard.isEmpty ? 0 : UInt64(heard.reduce(0, +) / Double(heard.count)),
             requests: summary.successes &+ summary.failures, failures: summary.failures)
+          report.checkFailure = summary.checkFailure
           if let source = sources[summary.number] { (report.source, report.sourceState) = source }
           return report
         })

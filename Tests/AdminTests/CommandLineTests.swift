@@ -161,13 +161,16 @@ import class TestSupport.TemporaryDirectory
         EndpointReport(
           service: "/svc/web", address: "127.0.0.1:9002", state: "ejected", zone: "eu-1a", weight: 2.5,
           effectiveWeight: 0.25),
+        EndpointReport(service: "/svc/web", address: "127.0.0.1:9003", state: "unhealthy"),
       ]
+      $0.endpoints[2].checkFailure = "NOT_SERVING"
     }
     #expect(
       Run(server, ["endpoints"]).output == """
-        SERVICE   ENDPOINT        STATE    ZONE      WEIGHT  INFLIGHT  CONNECTIONS  LATENCY  REQUESTS  FAILURES  SOURCE
-        /svc/a b  127.0.0.1:9001  live     -           1.00         2            3   1.24ms       100         1  -
-        /svc/web  127.0.0.1:9002  ejected  eu-1a  0.25/2.50         0            0        -         0         0  -
+        SERVICE   ENDPOINT        STATE                    ZONE      WEIGHT  INFLIGHT  CONNECTIONS  LATENCY  REQUESTS  FAILURES  SOURCE
+        /svc/a b  127.0.0.1:9001  live                     -           1.00         2            3   1.24ms       100         1  -
+        /svc/web  127.0.0.1:9002  ejected                  eu-1a  0.25/2.50         0            0        -         0         0  -
+        /svc/web  127.0.0.1:9003  unhealthy (NOT_SERVING)  -           1.00         0            0        -         0         0  -
 
         """)
     #expect(Run(server, ["endpoints", "/svc/a b"]).output.split(separator: "\n").count == 2)

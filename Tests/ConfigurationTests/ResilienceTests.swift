@@ -53,6 +53,8 @@ struct ResilienceTests {
         circuitBreaker: {kind: none}
         hedging: none
         healthCheck: {kind: tcp}
+      - name: /svc/api/cart
+        healthCheck: {kind: grpc, service: shop.v1.Cart, host: cart}
     """
 
   @Test("entries are laid over each other key by key")
@@ -82,6 +84,8 @@ struct ResilienceTests {
     #expect(api.hedging == nil)
     #expect(api.circuitBreaker.accrual.kind == .none && api.healthCheck.kind == .tcp)
     #expect(api.healthCheck.expect == 204...204)
+    let cart = configuration.policy(forServiceName: "/svc/api/cart").healthCheck
+    #expect(cart.kind == .grpc && cart.service == "shop.v1.Cart" && cart.host == "cart")
   }
 
   @Test("what is shown of it can be read again and says the same")
@@ -89,7 +93,7 @@ struct ResilienceTests {
     let configuration = try good(Self.full)
     let again = try Configuration.parse(configuration.render(), hostName: "other")
     #expect(again.services == configuration.services)
-    #expect(configuration.services.count == 3)
+    #expect(configuration.services.count == 4)
   }
 
   @Test(
@@ -144,6 +148,23 @@ struct ResilienceTests {
       (
         "healthCheck: {kind: tcp, path: /up}",
         "2:56: 'services[0].healthCheck.path' is for kind: http; a tcp check only connects"
+      ),
+      (
+        "healthCheck: {kind: tcp, service: a.B}",
+        "2:59: 'services[0].healthCheck.service' is for kind: grpc; a tcp check only connects"
+      ),
+      (
+        "healthCheck: {kind: http, service: a.B}",
+        "2:60: 'services[0].healthCheck.service' is for kind: grpc; what a GET asks for is its 'path'"
+      ),
+      (
+        "healthCheck: {kind: grpc, expect: 200}",
+        "2:59: 'services[0].healthCheck.expect' is for kind: http; a gRPC server is asked for its health, "
+          + "or that of 'service'"
+      ),
+      (
+        "healthCheck: {kind: grpc, service: a b}",
+        "2:60: 'a b' is no service of gRPC; write a name such as shop.v1.Cart, up to 255 characters"
       ),
       (
         "healthCheck: {kind: http, path: up}",

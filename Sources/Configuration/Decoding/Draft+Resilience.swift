@@ -57,7 +57,7 @@ extension Draft {
   /// `healthCheck` of a mapping.
   static func healthCheck(_ fields: Fields) -> Configuration.HealthCheck {
     var check = Configuration.HealthCheck()
-    let known = ["kind", "path", "host", "interval", "timeout", "healthy", "unhealthy", "expect"]
+    let known = ["kind", "path", "host", "service", "interval", "timeout", "healthy", "unhealthy", "expect"]
     guard let section = fields.fields("healthCheck", known: known) else { return check }
     check.kind = section.choice("kind")
     check.path = requestPath(section)
@@ -67,10 +67,20 @@ extension Draft {
     check.healthy = section.integer("healthy", in: 1...100)
     check.unhealthy = section.integer("unhealthy", in: 1...100)
     check.expect = statuses(section)
+    check.service = grpcService(section)
     if check.kind == .tcp {
-      for key in ["path", "host", "expect"] where section.has(key) {
-        section.reportValue(key, "'\(section.path).\(key)' is for kind: http; a tcp check only connects")
+      for key in ["path", "host", "expect", "service"] where section.has(key) {
+        let kind = key == "service" ? "grpc" : "http"
+        section.reportValue(key, "'\(section.path).\(key)' is for kind: \(kind); a tcp check only connects")
       }
+    } else if check.kind == .grpc {
+      for key in ["path", "expect"] where section.has(key) {
+        section.reportValue(
+          key, "'\(section.path).\(key)' is for kind: http; a gRPC server is asked for its health, or that of 'service'"
+        )
+      }
+    } else if check.kind == .http, section.has("service") {
+      section.reportValue("service", "'\(section.path).service' is for kind: grpc; what a GET asks for is its 'path'")
     }
     return check
   }
@@ -94,6 +104,15 @@ extension Draft {
         "path", "'\(section.path).path' must be a path such as /health, without blanks, not \(quoted(path))")
     }
     return path
+  }
+
+  private static func grpcService(_ section: Fields) -> String? {
+    guard let service = section.text("service") else { return nil }
+    if service.utf8.count > 255 || !isVisible(service) {
+      section.reportValue(
+        "service", "\(quoted(service)) is no service of gRPC; write a name such as shop.v1.Cart, up to 255 characters")
+    }
+    return service
   }
 
   private static func hostField(_ section: Fields) -> String? {

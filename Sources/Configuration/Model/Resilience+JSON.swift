@@ -54,6 +54,7 @@ extension Configuration.HealthCheck {
     if let kind { json.member("kind", kind.rawValue) }
     if let path { json.member("path", path) }
     if let host { json.member("host", host) }
+    if let service { json.member("service", service) }
     if let interval { json.member("interval", interval.shortText) }
     if let timeout { json.member("timeout", timeout.shortText) }
     if let healthy { json.member("healthy", healthy) }

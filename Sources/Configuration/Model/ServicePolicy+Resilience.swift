@@ -105,12 +105,16 @@ extension ServicePolicy {
       case tcp
       /// Well is who answers a GET as expected.
       case http
+      /// Well is who answers SERVING to `grpc.health.v1.Health/Check`.
+      case grpc
     }
 
     public var kind: Kind = .none
     public var path = "/"
     /// Nil for the service's name.
     public var host: String?
+    /// The gRPC service whose health is asked for; empty for the server's as a whole.
+    public var service = ""
     public var interval: Duration = .seconds(5)
     public var timeout: Duration = .seconds(1)
     /// Good answers in a row that make an endpoint healthy.
@@ -209,6 +213,7 @@ extension Configuration {
     public var kind: ServicePolicy.HealthCheck.Kind?
     public var path: String?
     public var host: String?
+    public var service: String?
     public var interval: Duration?
     public var timeout: Duration?
     public var healthy: Int?
@@ -221,6 +226,7 @@ extension Configuration {
       if let kind { check.kind = kind }
       if let path { check.path = path }
       if let host { check.host = host }
+      if let service { check.service = service }
       if let interval { check.interval = interval }
       if let timeout { check.timeout = timeout }
       if let healthy { check.healthy = healthy }

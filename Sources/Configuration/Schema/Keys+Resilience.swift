@@ -53,18 +53,24 @@ extension Configuration.HealthCheck {
     .init(
       "kind", .choice(of: ServicePolicy.HealthCheck.Kind.self), "how endpoints are asked whether they are well",
       default: "none"),
-    .init("path", .text(requestPath), "what a GET asks for", default: "/", excludedBy: [("kind", ["tcp"])]),
+    .init("path", .text(requestPath), "what a GET asks for", default: "/", excludedBy: [("kind", ["tcp", "grpc"])]),
     .init("host", .text(host), "its Host (default: the service's name)", excludedBy: [("kind", ["tcp"])]),
+    .init(
+      "service", .text(grpcService), "the gRPC service whose health is asked for; empty for the server's as a whole",
+      excludedBy: [("kind", ["tcp", "http"])]),
     .init(
       "interval", .duration(.milliseconds(100) ... .seconds(3600)), "between two checks of an endpoint", default: "5s"),
     .init("timeout", .duration(.milliseconds(10) ... .seconds(60)), "how long one check may take", default: "1s"),
     .init("healthy", .integer(1...100), "good answers in a row that bring an endpoint back", default: "2"),
     .init("unhealthy", .integer(1...100), "bad ones in a row that take it out", default: "3"),
     .init(
-      "expect", .text(statuses), "the status of a good answer", default: "200-399", excludedBy: [("kind", ["tcp"])]),
+      "expect", .text(statuses), "the status of a good answer", default: "200-399",
+      excludedBy: [("kind", ["tcp", "grpc"])]),
   ]
 
   private static let requestPath = TextForm("path", pattern: "^/[!-~]*$", example: "/health", wrong: "health")
+  private static let grpcService = TextForm(
+    "gRPC service", pattern: "^[!-~]{0,255}$", example: "shop.v1.Cart", wrong: "a b", isNumberToo: true)
   private static let host = TextForm(
     "host", pattern: "^[!-.0-?A-~]{1,255}$", example: "web.local", wrong: "a/b", isNumberToo: true)
   private static let statuses = TextForm(

@@ -63,4 +63,15 @@
     default: 400
     }
   }
+
+  /// As gRPC writes it.
+  public var name: String {
+    code < GRPCStatus.names.count ? GRPCStatus.names[Int(code)] : "UNKNOWN"
+  }
+
+  private static let names = [
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+  ]
 }

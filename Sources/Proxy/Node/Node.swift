@@ -361,6 +361,8 @@ public struct EndpointSummary: Sendable {
   public let effectiveWeight: Double
   /// `live`, `ejected` or `unhealthy`.
   public let state: String
+  /// Why its last active check failed; nil when it did not.
+  public let checkFailure: String?
   public let inFlight: Int
   public let connections: Int
   public let successes: UInt64
@@ -404,6 +406,7 @@ extension Node {
           service: entry.service.name, number: entry.service.number, endpoint: endpoint,
           effectiveWeight: entry.effectiveWeight(of: endpoint, now: now),
           state: entry.state(of: endpoint).rawValue,
+          checkFailure: entry.members[endpoint.address]?.checkFailure?.text,
           inFlight: gauge(metrics.endpointInFlight.family, labels),
           connections: gauge(metrics.endpointConnections.family, labels),
           successes: counter(metrics.endpointAttempts.family, labels + ["success"]),

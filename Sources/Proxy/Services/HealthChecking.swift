@@ -1,7 +1,8 @@
 // Active health checks: the control thread asks endpoints whether they are well, whether or not there are requests for them.
 //
-//   due ──► connect ──► (tcp: that is all) ──► GET, status line ──► what that makes of the endpoint (Policy's HealthCheckState)
-//     └── its interval, with jitter ◄───────────────────────────────────┘
+//   due ──► connect ──► (tcp: that is all) ──► http: GET, status line ──┬──► what that makes of the endpoint (Policy's HealthCheckState)
+//     │                                  └───► grpc: GRPCHealthCall ──────┤
+//     └── its interval, with jitter ◄─────────────────────────────────────┘
 //
 // A check has a connection of its own, and so does what is checked. So many at a time, the others wait their turn: a thousand
 // endpoints that do not answer must not cost a thousand descriptors. What a verdict means is written into the endpoint's gate,
@@ -28,9 +29,12 @@ final class HealthChecker {
     var proxyHeader: ProxyHeader.Version?
     var state: HealthCheckState
     let slot: UInt32
+    /// It could not even be begun.
+    var isRefused = false
     /// The check under way.
     var descriptor: Int32 = -1
     var received: [UInt8] = []
+    var call: GRPCHealthCall?
     var isWaiting = false
 
     init(
@@ -52,6 +56,7 @@ final class HealthChecker {
   private let mark: UInt32
   /// Called when an endpoint of a service turned.
   private let onTurn: (ServiceNumber) -> Void
+  private lazy var client = GRPCHealthClient(calls: HealthChecker.mostAtOnce)
   private var random = RandomSource.seededByKernel()
   /// By service and address.
   private var targets: [ServiceNumber: [SocketAddress: Target]] = [:]
@@ -99,6 +104,7 @@ final class HealthChecker {
       if entry.members[target.address] === target.endpoint, !target.state.isHealthy {
         tell(target, isHealthy: true)
       }
+      target.endpoint.checkFailure = nil
     }
     if !kept.isEmpty { targets[number] = kept }
     armTimer()
@@ -163,7 +169,7 @@ final class HealthChecker {
     while let slot = wheel?.popExpired(now) {
       guard let target = slots[Int(slot)] else { continue }
       if target.descriptor >= 0 {
-        ended(target, succeeded: false)
+        ended(target, target.isRefused ? .refused : .late)
       } else if runningCount < HealthChecker.mostAtOnce {
         begin(target)
       } else if !target.isWaiting {
@@ -196,6 +202,7 @@ final class HealthChecker {
     if mark != 0 { _ = fl_set_mark(descriptor, mark) }
     target.descriptor = descriptor
     target.received = []
+    target.isRefused = false
     runningCount += 1
     wheel?.schedule(target.slot, deadline: .now().advanced(byNanoseconds: target.check.timeout.wholeNanoseconds))
     let result = address.withMemoryRebound(to: sockaddr.self, capacity: 1) {
@@ -203,6 +210,7 @@ final class HealthChecker {
     }
     guard result == 0 || errno == EINPROGRESS else {
       // It has failed; said with the next turn, for many may fail one after the other.
+      target.isRefused = true
       wheel?.schedule(target.slot, deadline: .now())
       return
     }
@@ -213,38 +221,70 @@ final class HealthChecker {
     var error: Int32 = 0
     var length = socklen_t(MemoryLayout<Int32>.size)
     getsockopt(target.descriptor, SOL_SOCKET, SO_ERROR, &error, &length)
-    guard error == 0 else { return ended(target, succeeded: false) }
-    guard target.check.kind == .http else { return ended(target, succeeded: true) }
+    guard error == 0 else { return ended(target, .refused) }
     // A check is nobody's, which an endpoint that expects a header must be told, too.
     let header = target.proxyHeader.map { ProxyHeader.bytes($0, nil) } ?? []
-    let request =
-      header
-      + Array(
-        """
-        GET \(target.check.path) HTTP/1.1\r
-        host: \(target.check.host ?? target.service.name)\r
-        user-agent: fairlead-health-check\r
-        connection: close\r
-        \r
-
-        """.utf8)
-    // A fresh socket takes a few hundred bytes at once, or is of no use.
-    guard send(target.descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else {
-      return ended(target, succeeded: false)
+    let authority = target.check.host ?? target.service.name
+    let request: [UInt8]
+    switch target.check.kind {
+    case .none, .tcp: return ended(target, nil)
+    case .http: request = HealthChecker.get(target.check.path, host: authority)
+    case .grpc:
+      target.call = client.flatMap {
+        GRPCHealthCall(
+          service: target.check.service, authority: authority, timeout: target.check.timeout, $0)
+      }
+      // Without memory the check is late.
+      guard let call = target.call else { return loop.unwatch(target.descriptor) }
+      request = call.takeOutput()
     }
+    guard send(target, header + request) else { return ended(target, .closed) }
     loop.watch(target.descriptor, events: Int16(POLLIN)) { [weak self] _ in self?.readable(target) }
   }
 
+  private static func get(_ path: String, host: String) -> [UInt8] {
+    Array(
+      """
+      GET \(path) HTTP/1.1\r
+      host: \(host)\r
+      user-agent: fairlead-health-check\r
+      connection: close\r
+      \r
+
+      """.utf8)
+  }
+
+  /// A fresh socket takes a few hundred bytes at once, or is of no use.
+  private func send(_ target: Target, _ bytes: [UInt8]) -> Bool {
+    bytes.isEmpty || Glibc.send(target.descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count
+  }
+
   private func readable(_ target: Target) {
-    var buffer = [UInt8](repeating: 0, count: 512)
+    var buffer = [UInt8](repeating: 0, count: 4096)
     let count = recv(target.descriptor, &buffer, buffer.count, 0)
     if count < 0, errno == EAGAIN || errno == EINTR { return }
-    guard count > 0 else { return ended(target, succeeded: false) }
-    target.received += buffer.prefix(count)
+    guard count > 0 else { return ended(target, .closed) }
+    if let call = target.call {
+      answered(target, call, buffer.prefix(count))
+      return
+    }
+    target.received += buffer.prefix(min(count, 512))
     switch StatusLine(target.received) {
-    case .status(let status): ended(target, succeeded: target.check.expect.contains(status))
+    case .status(let status): ended(target, target.check.expect.contains(status) ? nil : .status(status))
     case .incomplete: break
-    case .none: ended(target, succeeded: false)
+    case .none: ended(target, .garbage)
+    }
+  }
+
+  private func answered(_ target: Target, _ call: GRPCHealthCall, _ bytes: ArraySlice<UInt8>) {
+    bytes.withUnsafeBytes { call.receive($0) }
+    if call.verdict != nil { call.end() }
+    let output = call.takeOutput()
+    let isSent = send(target, output)
+    switch call.verdict {
+    case .success: ended(target, nil)
+    case .failure(let failure): ended(target, failure)
+    case nil: if !isSent { ended(target, .closed) }
     }
   }
 
@@ -253,11 +293,17 @@ final class HealthChecker {
     loop.unwatch(target.descriptor)
     close(target.descriptor)
     target.descriptor = -1
+    target.call = nil
     runningCount -= 1
   }
 
-  private func ended(_ target: Target, succeeded: Bool) {
+  /// A check is over.
+  ///
+  /// - Parameter failure: nil when it was passed.
+  private func ended(_ target: Target, _ failure: CheckFailure?) {
     disconnect(target)
+    let succeeded = failure == nil
+    target.endpoint.checkFailure = failure
     metrics.healthChecks.cell(
       shard: metrics.registry.controlShard, labels: [target.service.name, succeeded ? "success" : "failure"]
     ).add(1)

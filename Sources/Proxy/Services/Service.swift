@@ -112,6 +112,8 @@ final class SharedEndpoint: @unchecked Sendable {
   let accrual: UnsafeMutablePointer<FailureAccrual>
   /// As the metrics say. The control thread's own.
   var shownState = EndpointState.live
+  /// Why its last check failed; nil when it did not, or there was none. The control thread's own.
+  var checkFailure: CheckFailure?
   /// By shard.
   let cells: [EndpointCells]
   /// Whether it is on this host. The control thread's own; the kernel is asked once.
