@@ -30,6 +30,7 @@ struct ModelTests {
     #expect(policy.balancer.kind == .p2c && policy.balancer.load == .ewma && policy.balancer.decay == .seconds(10))
     #expect(policy.timeouts.connect == .seconds(1) && policy.timeouts.request == .seconds(15))
     #expect(policy.timeouts.attempt == nil && policy.timeouts.idle == .seconds(60))
+    #expect(policy.timeouts.stream == .seconds(3600) && policy.timeouts.tunnel == .seconds(3600))
     #expect(policy.limits.connections == 1024 && policy.limits.pending == 1024 && policy.limits.requests == 1024)
     #expect(policy.protocol == .same)
   }

@@ -12,7 +12,11 @@ struct TunnelTests {
   /// Switches to a protocol that sends everything back, and says goodbye when the client has shut down.
   static let echoing = Script { connection in
     guard let request = try connection.readHead() else { return }
-    guard request["upgrade"] == "echo" else { return try connection.respond(to: request, body: "no upgrade") }
+    guard request["upgrade"] == "echo" else {
+      try connection.respond(to: request, body: "no upgrade")
+      while let next = try connection.readRequest() { try connection.respond(to: next, body: "no upgrade") }
+      return
+    }
     try connection.send(TunnelTests.switching + "glued-by-server;")
     while true {
       let waiting = connection.stream.buffered.count
@@ -82,6 +86,48 @@ struct TunnelTests {
       let (bytes, ending) = try client.readToEnd()
       #expect(String(decoding: bytes, as: UTF8.self) == "bye")
       #expect(ending == .endOfStream)
+    }
+  }
+
+  @Test("a silent tunnel is closed when its own time is over")
+  func silent() throws {
+    let upstream = try ScriptedUpstream(TunnelTests.echoing)
+    var options = FairleadOptions(upstream)
+    options.policy["timeouts"] = "{ tunnel: 200ms }"
+    try withFairlead(options, upstreams: [upstream]) { daemon in
+      let client = try daemon.connect()
+      try client.send(TunnelTests.upgrade)
+      #expect(try client.stream.readHead()?.status == 101)
+      let (bytes, ending) = try client.readToEnd()
+      #expect(String(decoding: bytes, as: UTF8.self) == "glued-by-server;")
+      #expect(ending == .endOfStream)
+      let isClosed = try eventually {
+        try daemon.admin.metrics().sum("fairlead_connections", ["direction": "upstream"]) == 0
+      }
+      #expect(isClosed)
+    }
+  }
+
+  @Test("a tunnel that is silent for longer than a connection may idle goes on")
+  func idleIsNotSilence() throws {
+    let upstream = try ScriptedUpstream(TunnelTests.echoing)
+    var options = FairleadOptions(upstream)
+    options.policy["timeouts"] = "{ idle: 50ms }"
+    try withFairlead(options, upstreams: [upstream]) { daemon in
+      let client = try daemon.connect()
+      try client.send(TunnelTests.upgrade)
+      #expect(try client.stream.readHead()?.status == 101)
+      _ = try client.stream.take("glued-by-server;".utf8.count)
+      // Connections that begin to idle after the tunnel fell silent are closed: its time, too, would be over.
+      for _ in 0..<2 {
+        #expect(try daemon.get("/other").status == 200)
+        let isClosed = try eventually {
+          try daemon.admin.metrics().sum("fairlead_connections", ["direction": "upstream"]) == 1
+        }
+        #expect(isClosed)
+      }
+      try client.send("still here")
+      #expect(try client.stream.take("still here".utf8.count).bytes == Array("still here".utf8))
     }
   }
 

@@ -29,6 +29,8 @@ struct ShardPolicyTests {
     policy.timeouts.connect = .milliseconds(250)
     policy.timeouts.request = .seconds(2)
     policy.timeouts.idle = .seconds(60)
+    policy.timeouts.tunnel = .seconds(7)
+    policy.timeouts.stream = .seconds(8)
     policy.limits.connections = 3
     policy.limits.pending = 4
     policy.limits.requests = 5
@@ -36,6 +38,9 @@ struct ShardPolicyTests {
     #expect(shard.connectTimeoutNanoseconds == 250_000_000)
     #expect(shard.requestTimeoutNanoseconds == 2_000_000_000)
     #expect(shard.idleTimeoutNanoseconds == 60_000_000_000)
+    #expect(shard.silenceNanoseconds([.streaming]) == 60_000_000_000)
+    #expect(shard.silenceNanoseconds([.streaming, .tunnel]) == 7_000_000_000)
+    #expect(shard.silenceNanoseconds([.streaming, .tunnel, .stream]) == 8_000_000_000)
     #expect(shard.connectionLimit == 3)
     #expect(shard.pendingLimit == 4)
     #expect(shard.requestLimit == 5)

@@ -61,14 +61,14 @@ extension Draft {
   }
 
   private static func timeouts(_ fields: Fields, _ entry: inout Configuration.ServiceEntry) {
-    guard let timeouts = fields.fields("timeouts", known: ["connect", "request", "attempt", "idle", "stream"]) else {
-      return
-    }
+    let known = ["connect", "request", "attempt", "idle", "stream", "tunnel"]
+    guard let timeouts = fields.fields("timeouts", known: known) else { return }
     entry.connectTimeout = timeouts.duration("connect", in: .milliseconds(1) ... .seconds(3600))
     entry.requestTimeout = timeouts.duration("request", in: .milliseconds(1) ... .seconds(86400))
     entry.attemptTimeout = timeouts.optionalDuration("attempt", in: .milliseconds(1) ... .seconds(86400))
     entry.idleTimeout = timeouts.duration("idle", in: .milliseconds(10) ... .seconds(86400))
     entry.streamTimeout = timeouts.duration("stream", in: .milliseconds(10) ... .seconds(604_800))
+    entry.tunnelTimeout = timeouts.duration("tunnel", in: .milliseconds(10) ... .seconds(604_800))
   }
 
   private static func limits(_ fields: Fields, _ entry: inout Configuration.ServiceEntry) {

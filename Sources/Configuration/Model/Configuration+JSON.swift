@@ -95,6 +95,7 @@ extension Configuration.ServiceEntry {
       if let attemptTimeout { json.member("attempt", attemptTimeout?.shortText ?? "none") }
       if let idleTimeout { json.member("idle", idleTimeout.shortText) }
       if let streamTimeout { json.member("stream", streamTimeout.shortText) }
+      if let tunnelTimeout { json.member("tunnel", tunnelTimeout.shortText) }
     }
     json.object("limits") { json in
       if let connections { json.member("connections", connections) }

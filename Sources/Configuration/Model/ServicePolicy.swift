@@ -29,6 +29,8 @@ public struct ServicePolicy: Hashable, Sendable {
     public var idle: Duration = .seconds(60)
     /// How long a TCP connection that is carried as it is may be silent: longer than most pools of database connections.
     public var stream: Duration = .seconds(3600)
+    /// The same for what a request has opened: an upgraded connection, a WebSocket over HTTP/2, a CONNECT tunnel.
+    public var tunnel: Duration = .seconds(3600)
   }
 
   public struct Limits: Hashable, Sendable {
@@ -65,6 +67,7 @@ extension Configuration {
     public var attemptTimeout: Duration??
     public var idleTimeout: Duration?
     public var streamTimeout: Duration?
+    public var tunnelTimeout: Duration?
     public var connections: Int?
     public var pending: Int?
     public var requests: Int?
@@ -88,6 +91,7 @@ extension Configuration {
       if let attemptTimeout { policy.timeouts.attempt = attemptTimeout }
       if let idleTimeout { policy.timeouts.idle = idleTimeout }
       if let streamTimeout { policy.timeouts.stream = streamTimeout }
+      if let tunnelTimeout { policy.timeouts.tunnel = tunnelTimeout }
       if let connections { policy.limits.connections = connections }
       if let pending { policy.limits.pending = pending }
       if let requests { policy.limits.requests = requests }

@@ -40,6 +40,9 @@ extension Configuration.ServiceEntry {
     .init(
       "stream", .duration(.milliseconds(10) ... .seconds(604_800)),
       "how long a connection that is carried as it is may be silent", default: "1h"),
+    .init(
+      "tunnel", .duration(.milliseconds(10) ... .seconds(604_800)),
+      "the same for what a request has opened: an upgrade such as WebSocket's, or CONNECT", default: "1h"),
   ]
 
   private static let limits: [ConfigurationKey] = [

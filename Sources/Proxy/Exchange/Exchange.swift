@@ -389,10 +389,8 @@ extension Shard {
       armTimer(exchange)
       return
     }
-    let limit =
-      flags.contains(.stream)
-      ? service.pointee.policy.streamTimeoutNanoseconds : service.pointee.policy.idleTimeoutNanoseconds
-    exchangeTimers.schedule(exchange.pointee.index, deadline: deadline(after: limit))
+    exchangeTimers.schedule(
+      exchange.pointee.index, deadline: deadline(after: service.pointee.policy.silenceNanoseconds(flags)))
   }
 
   /// Sets the timer of a request that has no response yet: its own time, or that of its attempt.

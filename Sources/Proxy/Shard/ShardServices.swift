@@ -18,6 +18,7 @@ struct ShardPolicy {
   let attemptTimeoutNanoseconds: UInt64?
   let idleTimeoutNanoseconds: UInt64
   let streamTimeoutNanoseconds: UInt64
+  let tunnelTimeoutNanoseconds: UInt64
   let connectionLimit: Int
   let pendingLimit: Int
   let requestLimit: Int
@@ -39,6 +40,7 @@ struct ShardPolicy {
     attemptTimeoutNanoseconds = policy.timeouts.attempt?.wholeNanoseconds
     idleTimeoutNanoseconds = policy.timeouts.idle.wholeNanoseconds
     streamTimeoutNanoseconds = policy.timeouts.stream.wholeNanoseconds
+    tunnelTimeoutNanoseconds = policy.timeouts.tunnel.wholeNanoseconds
     connectionLimit = policy.limits.connections
     pendingLimit = policy.limits.pending
     requestLimit = policy.limits.requests
@@ -50,6 +52,12 @@ struct ShardPolicy {
     // A header names one client, and a connection with HTTP/2 serves many.
     `protocol` = policy.proxyProtocol == .none ? policy.protocol : .http1
     proxyHeader = policy.proxyProtocol.version
+  }
+
+  /// How long nothing may move on an exchange whose response has begun.
+  func silenceNanoseconds(_ flags: ExchangeFlags) -> UInt64 {
+    if flags.contains(.stream) { return streamTimeoutNanoseconds }
+    return flags.contains(.tunnel) ? tunnelTimeoutNanoseconds : idleTimeoutNanoseconds
   }
 }
 
