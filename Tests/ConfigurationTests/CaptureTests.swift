@@ -68,6 +68,32 @@ struct CaptureKeyTests {
     #expect(again.listeners == configuration.listeners)
   }
 
+  @Test("where CONNECT may lead is a list of destinations, and nothing for what cannot take it")
+  func connect() throws {
+    func listener(_ keys: String) -> String { "listeners: [{name: outbound, address: \":4140\", \(keys)}]" }
+    let entries = #"connect: ["10.0.0.0/8:443", "db.example:5432", "*.svc:*", "[::1]:80-90"]"#
+    let configuration = try Configuration.parse(listener(entries))
+    #expect(
+      configuration.listeners[0].connect.map(\.description) == [
+        "10.0.0.0/8:443", "db.example:5432", "*.svc:*", "[::1]:80-90",
+      ])
+    let again = try Configuration.parse(configuration.render())
+    #expect(again.listeners == configuration.listeners)
+    #expect(try Configuration.parse(listener("protocol: http2")).listeners[0].connect.isEmpty)
+    #expect(
+      findings(listener(#"connect: ["db.example", "10.0.0.1/8:443", ":80"]"#)).map { $0.split(separator: ": ")[1] } == [
+        "'db.example' is not a destination", "'10.0.0.1/8:443' is not a destination", "':80' is not a destination",
+      ])
+    #expect(
+      findings(listener("capture: redirect, \(entries)")).contains {
+        $0.hasSuffix("captured connections go where their clients meant to; write capture: none")
+      })
+    #expect(
+      findings(listener("protocol: tls, \(entries)")).contains {
+        $0.hasSuffix("'connect' is for listeners that take HTTP requests; write protocol: detect")
+      })
+  }
+
   @Test(
     "a wrong value is refused with what it may be",
     arguments: [

@@ -9,7 +9,7 @@ typealias Fields = [(String, String)]
 private func text(
   _ kind: HTTP2HeadText.Kind, _ fields: Fields, endsStream: Bool = true, hasNoBody: Bool = false, key: String? = nil,
   capacity: Int = 4096
-) -> (outcome: HTTP2HeadText.Outcome, text: String, isWebSocket: Bool) {
+) -> (outcome: HTTP2HeadText.Outcome, text: String, connect: HTTP2HeadText.Connect) {
   let memory = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 1)
   defer { memory.deallocate() }
   var head = HTTP2HeadText(kind, in: memory, capacity: capacity)
@@ -21,9 +21,9 @@ private func text(
   let outcome = Array((key ?? "").utf8).withUnsafeBytes {
     head.finish(endsStream: endsStream, hasNoBody: hasNoBody, webSocketKey: key == nil ? nil : $0)
   }
-  guard case .complete(let count) = outcome else { return (outcome, "", head.isWebSocket) }
+  guard case .complete(let count) = outcome else { return (outcome, "", head.connect) }
   let bytes = UnsafeRawBufferPointer(start: memory, count: count)
-  return (outcome, String(String.UnicodeScalarView(bytes.map { Unicode.Scalar($0) })), head.isWebSocket)
+  return (outcome, String(String.UnicodeScalarView(bytes.map { Unicode.Scalar($0) })), head.connect)
 }
 
 private let get: Fields = [(":method", "GET"), (":scheme", "http"), (":authority", "web"), (":path", "/a")]
@@ -82,7 +82,7 @@ struct HTTP2HeadTextTests {
   func request() {
     let head = text(.request, get + [("accept", "*/*"), ("x-empty", "")])
     #expect(head.text == "GET /a HTTP/1.1\r\nhost: web\r\naccept: */*\r\nx-empty: \r\n\r\n")
-    #expect(!head.isWebSocket)
+    #expect(head.connect == .nothing)
   }
 
   @Test("what has a body and no length is chunked, what has a length keeps it")
@@ -127,9 +127,23 @@ struct HTTP2HeadTextTests {
       ("sec-websocket-version", "13"),
     ]
     let head = text(.request, fields, endsStream: false, key: "abc")
-    #expect(head.isWebSocket)
+    #expect(head.connect == .webSocket)
     #expect(head.text.hasPrefix("GET /ws HTTP/1.1\r\nhost: web\r\nconnection: upgrade\r\nupgrade: websocket\r\n"))
     #expect(head.text.contains("sec-websocket-key: abc\r\n") && !head.text.contains("chunked"))
+  }
+
+  @Test("a plain CONNECT has no body, and one for another protocol is told apart")
+  func connect() {
+    let plain: Fields = [(":method", "CONNECT"), (":authority", "db.example:5432"), ("user-agent", "x")]
+    let head = text(.request, plain, endsStream: false)
+    #expect(head.connect == .tunnel)
+    #expect(
+      head.text == "CONNECT db.example:5432 HTTP/1.1\r\nhost: db.example:5432\r\nuser-agent: x\r\n\r\n")
+    let other: Fields = [
+      (":method", "CONNECT"), (":protocol", "connect-udp"), (":scheme", "http"), (":authority", "web"), (":path", "/"),
+    ]
+    let foreign = text(.request, other, endsStream: false)
+    #expect(foreign.connect == .other)
   }
 
   @Test("a response's head says how its body ends")

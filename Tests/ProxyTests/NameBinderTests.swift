@@ -48,7 +48,7 @@ struct Names {
     directory = ServiceDirectory(
       metrics: NodeMetrics(registry: Registry(shardCount: 1)), shardCount: 1, listeners: [], logNames: NameTable()
     ) { _ in }
-    directory.setStatic(configuration, captures: false)
+    directory.setStatic(configuration, hasDestinations: false)
     let sources = DiscoverySources(configuration, directory, try ControlLoop(), log: { _ in })
     binder = NameBinder(configuration, directory, sources) { _ in }
   }

@@ -27,6 +27,7 @@ private let promises: [ErrorPromise] = [
   .init(.refused(.tooManyFields), 1035, 431),
   .init(.headerTimeout, 1101, 408), .init(.bodyTimeout, 1102, 408), .init(.clientGone, 1103, 499),
   .init(.methodNotSupported, 1104, 405), .init(.http2Broken, 1105, 400), .init(.http2Flood, 1106, 400),
+  .init(.connectRefused, 1107, 403), .init(.connectBody, 1108, 400),
   .init(.noHost, 2001, 400), .init(.badName, 2002, 400),
   .init(.unknownName, 2003, 404), .init(.delegationFailed, 2004, 502), .init(.nameTimeout, 2005, 504),
   .init(.discoveryFailed, 2009, 503), .init(.tooManyNames, 2006, 503), .init(.nameRefused, 2007, 503),

@@ -6,7 +6,7 @@ import Policy
 extension Draft {
   static func listener(_ decoder: Decoder, _ value: YAMLValue) -> Listener {
     let known = [
-      "name", "address", "direction", "capture", "unresolved", "protocol", "to", "trust", "proxyProtocol",
+      "name", "address", "direction", "capture", "unresolved", "protocol", "to", "trust", "proxyProtocol", "connect",
     ]
     guard let fields = Fields(decoder, value, known: known) else {
       return Listener(name: nil, address: nil, value: nil)
@@ -27,12 +27,14 @@ extension Draft {
     let unresolved: Configuration.Listener.Unresolved = fields.choice("unresolved") ?? .forward
     checkCapture(fields, capture, kind, address)
     let proxySources = proxySources(fields, capture)
+    let connect = connect(fields, capture, kind)
     let located = (name: fields["name"]?.node.range, address: fields["address"]?.node.range)
     var listener: Configuration.Listener?
     if let name, let address {
       listener = Configuration.Listener(
         name: name, address: address, direction: direction, protocol: kind, trust: trust, capture: capture,
-        unresolved: unresolved, to: destination(fields, capture, kind), proxySources: proxySources)
+        unresolved: unresolved, to: destination(fields, capture, kind), proxySources: proxySources,
+        connect: connect)
     }
     return Listener(
       name: name.flatMap { text in located.name.map { (text, $0) } },
@@ -63,6 +65,23 @@ extension Draft {
         "proxyProtocol", "captured connections begin with what their client says to its server; write capture: none")
     }
     return written.networks("from")
+  }
+
+  /// Where CONNECT may lead.
+  private static func connect(
+    _ fields: Fields, _ capture: Configuration.Listener.Capture, _ kind: Configuration.Listener.DownstreamProtocol
+  ) -> [ConnectDestination] {
+    guard fields.has("connect") else { return [] }
+    if kind == .tcp || kind == .tls {
+      fields.reportValue("connect", "'connect' is for listeners that take HTTP requests; write protocol: detect")
+    }
+    if capture != .none {
+      fields.reportValue("connect", "captured connections go where their clients meant to; write capture: none")
+    }
+    let entries = fields.list("connect", most: 1000, "a destination such as db.example:5432", "a destination") {
+      text throws(TextError) in try ConnectDestination(parsing: text)
+    }
+    return entries.map(\.value)
   }
 
   private static func checkCapture(

@@ -82,6 +82,7 @@ extension Configuration.Listener {
     } else {
       json.object("proxyProtocol") { $0.strings("from", proxySources.map(\.description)) }
     }
+    if !connect.isEmpty { json.strings("connect", connect.map(\.description)) }
   }
 }
 

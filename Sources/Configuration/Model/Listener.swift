@@ -67,11 +67,13 @@ extension Configuration {
     public let to: Path?
     /// Where connections come from that begin with a PROXY protocol header; empty for nowhere.
     public let proxySources: [IPNetwork]
+    /// Where CONNECT may lead; empty for nowhere.
+    public let connect: [ConnectDestination]
 
     public init(
       name: String, address: SocketAddress, direction: Direction = .outbound, protocol: DownstreamProtocol = .detect,
       trust: Trust = .none, capture: Capture = .none, unresolved: Unresolved = .forward, to: Path? = nil,
-      proxySources: [IPNetwork] = []
+      proxySources: [IPNetwork] = [], connect: [ConnectDestination] = []
     ) {
       self.name = name
       self.address = address
@@ -82,6 +84,7 @@ extension Configuration {
       self.unresolved = unresolved
       self.to = to
       self.proxySources = proxySources
+      self.connect = connect
     }
   }
 }

@@ -118,6 +118,10 @@ extension TextForm {
     example: "127.0.0.1:9001", wrong: "127.0.0.1")
   static let network = TextForm(
     "network", pattern: "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", example: "10.1.0.0/24", wrong: "10.1.0.0/33x")
+  static let destination = TextForm(
+    "destination",
+    pattern: "^[^:/\\s]+(/[0-9]{1,3})?:([0-9]{1,5}(-[0-9]{1,5})?|\\*)$|^\\[[^\\s]+\\]:([0-9]{1,5}(-[0-9]{1,5})?|\\*)$",
+    example: "db.example:5432", wrong: "db.example")
   static let port = TextForm(
     "port or range", pattern: "^[0-9]{1,5}(-[0-9]{1,5})?$", example: "9000-9100", wrong: "http", isNumberToo: true)
   static let user = TextForm(

@@ -29,6 +29,10 @@ extension Configuration.Listener {
       "proxyProtocol", .either([.flag([false]), .mapping(proxyProtocol)]),
       "connections of these sources begin with a PROXY header, version 1 or 2, and their client is the one it names; of "
         + "nobody else's is one taken", default: "false", needs: [("capture", ["none"])]),
+    .init(
+      "connect", .list(.text(.destination), most: 1000),
+      "where CONNECT may lead: networks and names (*.svc: all below it, *: any), each with a port, a range or *; nowhere "
+        + "by default", needs: [("capture", ["none"])], excludedBy: [("protocol", ["tcp", "tls"])]),
   ]
 
   private static let proxyProtocol: [ConfigurationKey] = [

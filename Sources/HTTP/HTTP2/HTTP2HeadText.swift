@@ -69,8 +69,19 @@ public struct HTTP2HeadText {
     waiting = capacity
   }
 
-  /// The request is an extended CONNECT (RFC 8441) for WebSocket. Once it is complete.
-  public private(set) var isWebSocket = false
+  /// What a request asks a connection for.
+  public enum Connect: UInt8, Sendable {
+    case nothing
+    /// A plain CONNECT (RFC 9113 section 8.5): what follows is no body.
+    case tunnel
+    /// An extended CONNECT (RFC 8441) for WebSocket.
+    case webSocket
+    /// One for something else.
+    case other
+  }
+
+  /// Once the request is complete.
+  public private(set) var connect = Connect.nothing
 
   // MARK: Fields
 
@@ -202,13 +213,15 @@ public struct HTTP2HeadText {
         isMalformed = true
         return
       }
-      isWebSocket = same(bytes(`protocol`), "websocket")
+      connect = same(bytes(`protocol`), "websocket") ? .webSocket : .other
     } else if isConnect
       ? path.isPresent || scheme.isPresent || !authority.isPresent : path.count <= 0 || scheme.count <= 0
     {
       isMalformed = true
       return
     }
+    if isConnect, connect == .nothing { connect = .tunnel }
+    let isWebSocket = connect == .webSocket
     append(isWebSocket ? UnsafeRawBufferPointer(start: HTTP2HeadText.get.utf8Start, count: 3) : bytes(method))
     append(" ")
     append(bytes(isConnect && !isWebSocket ? authority : path))
@@ -236,13 +249,13 @@ public struct HTTP2HeadText {
     if !hasBegun, !isMalformed { begin() }
     if !isMalformed { appendCookies() }
     if isMalformed { return .malformed }
-    if isWebSocket, let webSocketKey {
+    if connect == .webSocket, let webSocketKey {
       append("sec-websocket-key: ")
       append(webSocketKey)
       append("\r\n")
-    } else if saysEmpty {
+    } else if saysEmpty, connect != .tunnel {
       append(endsStream ? "content-length: 0\r\n" : "transfer-encoding: chunked\r\n")
-    } else if kind != .trailers, !hasLength, !hasNoBody {
+    } else if kind != .trailers, !hasLength, !hasNoBody, connect != .tunnel {
       if !endsStream {
         append("transfer-encoding: chunked\r\n")
       } else if kind == .response {

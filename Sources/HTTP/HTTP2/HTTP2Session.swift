@@ -88,6 +88,7 @@ public enum HTTP2Error {
   public static let `internal`: UInt32 = 0x2
   public static let refusedStream: UInt32 = 0x7
   public static let cancel: UInt32 = 0x8
+  public static let connect: UInt32 = 0xA
   public static let enhanceYourCalm: UInt32 = 0xB
 
   /// Whether a code says that the peer broke a rule.

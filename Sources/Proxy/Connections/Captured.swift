@@ -35,6 +35,8 @@ struct ShardListener {
   let target: UInt32
   /// Connections from some sources begin with a header of the PROXY protocol.
   let takesProxyHeaders: Bool
+  /// CONNECT leads somewhere.
+  let connects: Bool
 
   init(_ listener: Configuration.Listener, _ snapshot: Snapshot) {
     capture = listener.capture
@@ -43,6 +45,7 @@ struct ShardListener {
     isInbound = listener.direction == .inbound
     trustsClients = listener.trust == .clients
     takesProxyHeaders = !listener.proxySources.isEmpty
+    connects = !listener.connect.isEmpty
     target = listener.to.flatMap { snapshot.target($0) } ?? noSlot
   }
 }

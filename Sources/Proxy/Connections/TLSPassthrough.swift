@@ -104,7 +104,7 @@ extension Shard {
       streamNamed(exchange, downstream, .failed(.unknownName))
     } else if let name = hello.serverName {
       statistics.countClientHello(listener: listener, .name)
-      nameServer(exchange, downstream, name)
+      nameStream(exchange, downstream, name)
     } else {
       statistics.countClientHello(listener: listener, .unnamed)
       fail(exchange, .noServerName)
@@ -143,17 +143,5 @@ extension Shard {
     }
     let name = routes.pointee.table._withUnsafeGuaranteedRef { $0.destinations[Int(destination)] }
     if !ask(exchange, .name(name)) { fail(exchange, .tooManyNames) }
-  }
-
-  /// A server's name leads where a request's host would.
-  private func nameServer(
-    _ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ name: UnsafeRawBufferPointer
-  ) {
-    if let resolution = known(host: name) {
-      streamNamed(exchange, downstream, resolution)
-      return
-    }
-    keep(exchange, name, name.count)
-    if !ask(exchange, .host(Array(name))) { fail(exchange, .tooManyNames) }
   }
 }

@@ -77,6 +77,13 @@ struct ExchangeFlags: OptionSet {
   static let hedgeWon = ExchangeFlags(rawValue: 1 << 14)
   /// The time of its hedge is set.
   static let hedgeTimed = ExchangeFlags(rawValue: 1 << 15)
+  /// A stream that a CONNECT request has asked for: its client is told what became of it.
+  static let connect = ExchangeFlags(rawValue: 1 << 16)
+}
+
+extension ExchangeFlags {
+  /// A stream that nobody has asked for by a request.
+  var isStreamAlone: Bool { contains(.stream) && !contains(.connect) }
 }
 
 struct Exchange {
@@ -165,6 +172,8 @@ extension Shard {
       fail(exchange, error)
     } else if !takeDeadline(exchange, bytes) {
       fail(exchange, .deadlineExceeded)
+    } else if requestHead.pointee.method == .connect {
+      openTunnel(exchange, downstream, bytes)
     } else {
       route(exchange, downstream, bytes)
     }
@@ -174,7 +183,10 @@ extension Shard {
   private func refusal(_ downstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) -> ProxyError? {
     if let refusal = captureRefusal(downstream) { return refusal }
     if isLooping(bytes) { return .loop }
-    return requestHead.pointee.method == .connect ? .methodNotSupported : nil
+    guard requestHead.pointee.method == .connect else { return nil }
+    // What an extended CONNECT (RFC 8441) asks for is known by its :protocol, and this one by none.
+    let isPlain = !downstream.pointee.codec.flags.contains(.otherProtocol)
+    return isPlain && listenerPolicies[Int(downstream.pointee.origin)].connects ? nil : .methodNotSupported
   }
 
   /// It is known what a request's name leads to. The head is `requestHead`, over `bytes`.
@@ -241,6 +253,10 @@ extension Shard {
       ? endpointForAttempt(exchange, service) : Int32(exchange.pointee.pinned)
     guard endpoint >= 0 else {
       fail(exchange, service.pointee.liveCount > 0 ? .endpointsOut : .noEndpoint)
+      return
+    }
+    if leadsBack(exchange, to: Int(endpoint)) {
+      fail(exchange, .selfLoop)
       return
     }
     switch acquireConnection(exchange, service, UInt32(endpoint)) {

@@ -21,7 +21,7 @@ extension Shard {
     exchange.pointee.errorCode = error.code
     statistics.countError(error)
     let downstream = connections.pointer(exchange.pointee.downstream)
-    let isStream = exchange.pointee.flags.contains(.stream)
+    let isStream = exchange.pointee.flags.isStreamAlone
     let answers = exchange.pointee.phase != .responding && !isStream
     if answers { exchange.pointee.status = error.status }
     if exchange.pointee.flags.contains(.grpc) {

@@ -178,6 +178,19 @@ extension Shard {
     }
   }
 
+  /// What a stream's client calls its server leads where a request's host would.
+  func nameStream(
+    _ exchange: ExchangePointer, _ downstream: ConnectionPointer, _ name: UnsafeRawBufferPointer,
+    override: [UInt8]? = nil
+  ) {
+    if override == nil, let resolution = known(host: name) {
+      streamNamed(exchange, downstream, resolution)
+      return
+    }
+    keep(exchange, name, name.count)
+    if !ask(exchange, .host(Array(name)), override: override) { fail(exchange, .tooManyNames) }
+  }
+
   /// The head that was kept, which is the caller's from now on, for `keptHeadTaken`.
   func takeKeptHead(_ exchange: ExchangePointer) -> Chunk? {
     guard let chunk = Chunk(address: exchange.pointee.head) else { return nil }

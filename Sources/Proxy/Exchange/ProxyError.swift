@@ -18,6 +18,9 @@ enum ProxyError: Equatable {
   case http2Broken
   /// It has made work for nothing, again and again.
   case http2Flood
+  /// Its CONNECT names a destination that is not on the listener's list.
+  case connectRefused
+  case connectBody
   case notTLS
   case badClientHello
   case clientHelloTooLong
@@ -71,6 +74,8 @@ enum ProxyError: Equatable {
     case .methodNotSupported: 1104
     case .http2Broken: 1105
     case .http2Flood: 1106
+    case .connectRefused: 1107
+    case .connectBody: 1108
     case .notTLS: 1201
     case .badClientHello: 1202
     case .clientHelloTooLong: 1203
@@ -121,7 +126,8 @@ enum ProxyError: Equatable {
     case .refused(let refusal): refusal.status
     case .headerTimeout, .bodyTimeout: 408
     case .clientGone: 499
-    case .http2Broken, .http2Flood: 400
+    case .http2Broken, .http2Flood, .connectBody: 400
+    case .connectRefused: 403
     case .methodNotSupported: 405
     case .noHost, .badName, .badDelegation, .notTLS, .badClientHello, .clientHelloTooLong, .clientHelloTruncated,
       .noServerName, .proxyHeaderMissing, .proxyHeaderRefused, .badProxyHeader, .proxyHeaderTruncated:
@@ -159,6 +165,8 @@ enum ProxyError: Equatable {
     case .methodNotSupported: "CONNECT is not served on this listener"
     case .http2Broken: "the peer broke a rule of HTTP/2 (RFC 9113)"
     case .http2Flood: "the peer sent too many frames that nobody needs"
+    case .connectRefused: "CONNECT may not lead there on this listener (listeners.connect)"
+    case .connectBody: "a CONNECT request has a body, and what follows its head is the tunnel's"
     case .notTLS: "something else than TLS came on a listener for TLS"
     case .badClientHello: "the ClientHello is malformed"
     case .clientHelloTooLong: "the ClientHello is too long"
@@ -210,11 +218,13 @@ enum ProxyError: Equatable {
   /// What to run to find out more.
   var nextCommand: StaticString {
     switch self {
-    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood, .notTLS,
-      .badClientHello,
+    case .refused, .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood,
+      .connectBody,
+      .notTLS, .badClientHello,
       .clientHelloTooLong, .clientHelloTruncated, .badProxyHeader, .proxyHeaderTruncated:
       "fairlead metrics"
-    case .noHost, .badName, .loop, .noServerName, .proxyHeaderMissing, .proxyHeaderRefused: "fairlead config"
+    case .noHost, .badName, .loop, .connectRefused, .noServerName, .proxyHeaderMissing, .proxyHeaderRefused:
+      "fairlead config"
     case .unknownName, .delegationFailed, .nameRefused, .badDelegation: "fairlead names NAME"
     case .discoveryFailed: "fairlead status"
     case .endpointUnreachable, .connectTimeout, .endpointClosed, .endpointGarbage, .responseTruncated, .requestTimeout,
@@ -255,8 +265,8 @@ enum ProxyError: Equatable {
   static var all: [ProxyError] { Refusal.allCases.map { .refused($0) } + others + [.aborted(503)] }
 
   private static let others: [ProxyError] = [
-    .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood, .notTLS, .badClientHello,
-    .clientHelloTooLong,
+    .headerTimeout, .bodyTimeout, .clientGone, .methodNotSupported, .http2Broken, .http2Flood, .connectRefused,
+    .connectBody, .notTLS, .badClientHello, .clientHelloTooLong,
     .clientHelloTruncated, .noServerName, .proxyHeaderMissing, .proxyHeaderRefused, .badProxyHeader,
     .proxyHeaderTruncated, .noHost, .badName, .unknownName,
     .delegationFailed, .nameTimeout, .tooManyNames, .nameRefused, .badDelegation(column: 0), .discoveryFailed,

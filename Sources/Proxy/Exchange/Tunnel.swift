@@ -1,5 +1,6 @@
 // A stream without a head: bytes both ways, each way at the other side's pace, each way ended on its own. What an upgraded
-// connection becomes after its 101 (RFC 9110 section 7.8), and what a connection is from its start when it is not HTTP.
+// connection becomes after its 101 (RFC 9110 section 7.8), what CONNECT asks for (Connect.swift), and what a connection is from
+// its start when it is not HTTP.
 //
 // An upgraded one keeps the exchange of the request that asked for it. Either way the exchange pairs the two connections,
 // and its time runs only while nothing moves.
@@ -58,9 +59,13 @@ extension Shard {
     } else {
       let service = services.service(exchange.pointee.service)
       exchange.pointee.hashKey = service.pointee.hash.key(of: downstream.pointee.peer)
-      statistics.countStream(service, exchange)
       extendDeadline(exchange)
-      admit(exchange)
+      if exchange.pointee.flags.contains(.connect) {
+        takeTurn(exchange)
+      } else {
+        statistics.countStream(service, exchange)
+        admit(exchange)
+      }
     }
   }
 
@@ -83,6 +88,7 @@ extension Shard {
   /// The other side of a stream is there.
   func streamConnected(_ exchange: ExchangePointer) {
     observeAttempt(exchange, status: 200)
+    if exchange.pointee.flags.contains(.connect), !confirmTunnel(exchange) { return }
     becomeTunnel(exchange)
   }
 
@@ -119,7 +125,7 @@ extension Shard {
     } else {
       exchange.pointee.responseByteCount &+= UInt64(count)
     }
-    if exchange.pointee.flags.contains(.stream) {
+    if exchange.pointee.flags.isStreamAlone {
       services.service(exchange.pointee.service).pointee.cells.countStreamBytes(connection.pointee.role, count)
     }
     extendDeadline(exchange)

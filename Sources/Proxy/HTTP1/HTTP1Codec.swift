@@ -33,6 +33,10 @@ struct CodecFlags: OptionSet {
   static let sawExtra = CodecFlags(rawValue: 1 << 3)
   /// The request is a gRPC call.
   static let grpc = CodecFlags(rawValue: 1 << 4)
+  /// An extended CONNECT for a protocol that nobody here knows.
+  static let otherProtocol = CodecFlags(rawValue: 1 << 5)
+  /// A plain CONNECT.
+  static let connect = CodecFlags(rawValue: 1 << 6)
 }
 
 struct HTTP1Codec {

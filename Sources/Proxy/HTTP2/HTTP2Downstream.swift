@@ -42,9 +42,11 @@ extension Shard {
     if requestHead.pointee.isGRPC(bytes) { stream.pointee.codec.flags.insert(.grpc) }
     stream.pointee.codec.framing = requestHead.pointee.framing
     stream.pointee.requestCount = 1
-    // What follows a WebSocket's request is no body of it: it waits for the switch.
-    if text.isWebSocket { stream.pointee.codec.phase = .complete }
-    begin(stream, bytes, isComplete: endsStream || text.isWebSocket)
+    if text.connect == .other { stream.pointee.codec.flags.insert(.otherProtocol) }
+    // What follows the request for a WebSocket or a tunnel is no body of it: it waits for the switch.
+    let isSwitch = text.connect == .webSocket || text.connect == .tunnel
+    if isSwitch { stream.pointee.codec.phase = .complete }
+    begin(stream, bytes, isComplete: endsStream || isSwitch)
   }
 
   /// Completes a request's text, a WebSocket's with a key of our own: over HTTP/1 that proves that its answer is meant for it.
@@ -94,6 +96,14 @@ extension Shard {
       isHead: stream.pointee.codec.flags.contains(.headRequest))
     addVia()
     submitResponse(stream, hasBody: hasBody)
+  }
+
+  /// The head that opens a tunnel.
+  func sendStreamSuccess(_ stream: ConnectionPointer) {
+    stream.pointee.codec.sends = .untilClose
+    http2.fields.pointee.removeAll()
+    http2.fields.pointee.add(status: 200)
+    submitResponse(stream, hasBody: true)
   }
 
   /// A 1xx head, in `responseHead` over `bytes`.

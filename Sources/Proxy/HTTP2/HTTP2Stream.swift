@@ -281,7 +281,11 @@ extension Shard {
   /// With which code a stream that the peer still knows is ended.
   private func endingCode(_ stream: ConnectionPointer) -> UInt32 {
     guard stream.pointee.role == .downstream else { return HTTP2Error.cancel }
-    if stream.pointee.flags.contains(.abort) { return HTTP2Error.internal }
+    if stream.pointee.flags.contains(.abort) {
+      guard stream.pointee.wire == .tunnel else { return HTTP2Error.internal }
+      // What stands for a reset of TCP (RFC 9113 section 8.5, RFC 8441 section 5).
+      return stream.pointee.codec.flags.contains(.connect) ? HTTP2Error.connect : HTTP2Error.cancel
+    }
     // The response has gone out whole.
     return stream.pointee.flags.contains(.finished) ? HTTP2Error.none : HTTP2Error.cancel
   }

@@ -101,7 +101,7 @@ public final class Node: @unchecked Sendable {
       loop: loop, metrics: metrics, mark: snapshot.captures ? configuration.capture.mark : 0
     ) { [weak directory] in directory?.showStates(of: $0) }
     directory.onChange = { checker.update($0) }
-    directory.setStatic(configuration, captures: snapshot.captures) { shared.broadcast(.original($0)) }
+    directory.setStatic(configuration, hasDestinations: snapshot.hasDestinations) { shared.broadcast(.original($0)) }
     var opening = ListenerOpening(configuration.listeners, shards: shards, passed: passed, keeper: keeper)
     try opening.run()
     shared.ownPorts = opening.addresses.compactMap(\.port)
@@ -252,7 +252,7 @@ public final class Node: @unchecked Sendable {
     let former = Set(snapshot.configuration.staticServiceNames)
     directory.zone = configuration.node.zone
     directory.apertureName = Aperture.name(configuration.node.name)
-    directory.setStatic(configuration, captures: next.captures)
+    directory.setStatic(configuration, hasDestinations: next.hasDestinations)
     sources.follow(configuration)
     binder.take(configuration)
     for label in Set(snapshot.configuration.routeLabels).subtracting(configuration.routeLabels) {
@@ -421,7 +421,7 @@ extension Node {
   }
 
   /// Services there are, that of original destinations aside.
-  public var serviceCount: Int { directory.count - (snapshot.captures ? 1 : 0) }
+  public var serviceCount: Int { directory.count - (snapshot.hasDestinations ? 1 : 0) }
 
   /// What services are called that connections name by their numbers; empty for a number that has none.
   public var serviceNames: [String] { directory.namesByNumber }

@@ -18,8 +18,10 @@ final class Snapshot: Sendable {
   let viaPseudonym: [UInt8]
   /// `via: 1.1 <node>\r\n`, or nothing.
   let viaLine: [UInt8]
-  /// Whether a listener captures: then there is a service of original destinations.
+  /// Whether a listener captures.
   let captures: Bool
+  /// Whether there is a service of original destinations: for what is captured, or for what CONNECT names by address.
+  let hasDestinations: Bool
   /// Logical names that the configuration itself leads to: those of listeners, then those of rules, each of either once. An
   /// exchange that goes to one names it by its place here.
   let targets: [Path]
@@ -55,6 +57,9 @@ final class Snapshot: Sendable {
     viaPseudonym = Array(configuration.node.name.utf8)
     viaLine = configuration.node.via ? Array("via: 1.1 \(configuration.node.name)\r\n".utf8) : []
     captures = configuration.listeners.contains { $0.capture != .none }
+    hasDestinations = configuration.listeners.contains {
+      $0.capture != .none || $0.connect.contains(where: \.isNetwork)
+    }
     proxySources = configuration.listeners.map { listener in
       listener.proxySources.isEmpty ? nil : NetworkTable(listener.proxySources.map { ($0, 1) })
     }

@@ -216,10 +216,10 @@ final class ServiceDirectory {
 
   // MARK: What the configuration says itself
 
-  /// The services of a configuration: those it spells out, and that of original destinations, where something is captured.
+  /// The services of a configuration: those it spells out, and that of original destinations.
   ///
   /// - Parameter original: called with its number.
-  func setStatic(_ configuration: Configuration, captures: Bool, original: (ServiceNumber) -> Void = { _ in }) {
+  func setStatic(_ configuration: Configuration, hasDestinations: Bool, original: (ServiceNumber) -> Void = { _ in }) {
     for discovery in configuration.discovery {
       for service in discovery.staticServices {
         set(
@@ -227,7 +227,7 @@ final class ServiceDirectory {
           policy: configuration.policy(forServiceName: "/svc/\(service.name)"), endpoints: service.endpoints)
       }
     }
-    guard captures else { return }
+    guard hasDestinations else { return }
     // Whatever clients connect to has the timeouts of `/svc`, and no limit of its own but the node's: it is many services.
     var policy = configuration.policy(forServiceName: "/svc")
     policy.limits.connections = configuration.limits.connections

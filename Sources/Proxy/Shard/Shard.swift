@@ -100,7 +100,7 @@ final class Shard {
     http2 = try ShardHTTP2(capacity: capacity, limits: limits.head)
     services = try ShardServices(shard: index)
     originalCells =
-      snapshot.captures ? metrics.endpointCells(shard: index, service: "(original)", endpoint: "any") : nil
+      snapshot.hasDestinations ? metrics.endpointCells(shard: index, service: "(original)", endpoint: "any") : nil
     var random = RandomSource.seededByKernel()
     names = NameCache(random: &random)
     statistics = ShardStatistics(
@@ -128,7 +128,7 @@ final class Shard {
       (listenerPolicies + position).initialize(to: ShardListener(listener, snapshot))
     }
     destinations =
-      snapshot.captures
+      snapshot.hasDestinations
       ? OriginalDestinations(
         capacity: UInt32(clamping: snapshot.configuration.limits.destinations), random: &random) : nil
     upstreamMark = snapshot.captures ? snapshot.configuration.capture.mark : 0

@@ -56,7 +56,7 @@ struct ShardPolicy {
 
   /// How long nothing may move on an exchange whose response has begun.
   func silenceNanoseconds(_ flags: ExchangeFlags) -> UInt64 {
-    if flags.contains(.stream) { return streamTimeoutNanoseconds }
+    if flags.isStreamAlone { return streamTimeoutNanoseconds }
     return flags.contains(.tunnel) ? tunnelTimeoutNanoseconds : idleTimeoutNanoseconds
   }
 }

@@ -473,7 +473,7 @@ final class ShardStatistics {
     _ exchange: ExchangePointer, _ services: ShardServices, workload: WorkloadNumber, now: MonotonicInstant
   ) {
     // A stream is no request: it was counted when it began.
-    if exchange.pointee.flags.contains(.stream) { return }
+    if exchange.pointee.flags.isStreamAlone { return }
     requests.add(1)
     let nanoseconds = now.nanoseconds(since: exchange.pointee.startedAt)
     let listener = Int(exchange.pointee.listener)
