@@ -95,6 +95,36 @@ def ended_at_once(daemon, upstream, authority):
     expect(response.status == 200 and response.data == b"goodbye", response)
 
 
+@case("connect: over HTTP/2 what a client sends after the server's end arrives, to the last byte")
+def ended_by_server():
+    received, ends = [], []
+
+    def serve(connection):
+        connection.sendall(b"bye")
+        connection.shutdown(socket.SHUT_WR)
+        text = b""
+        try:
+            while piece := connection.recv(65536):
+                text += piece
+            ends.append("end")
+        except OSError as error:
+            ends.append(error)
+        received.append(text)
+
+    upstream = Upstream(serve)
+    with Daemon(upstream, listener=allowed("web:80")) as daemon:
+        client = daemon.client()
+        for round_ in range(20):
+            number = start(client, "web:80")
+            client.read_until(lambda: client.stream(number).is_over, "the server's end")
+            response = client.stream(number)
+            expect(response.data == b"bye" and response.reset is None, response)
+            text = b"x" * 15_000
+            client.send(client.data(number, text), client.data(number, text, end=True))
+            eventually(lambda: len(received) > round_, "the server has seen no end")
+            expect(received[round_] == text * 2 and ends[round_] == "end", (len(received[round_]), ends[round_]))
+
+
 @case("connect: over HTTP/2 much goes both ways at once, as fast as it is taken")
 @both
 def much(daemon, upstream, authority):

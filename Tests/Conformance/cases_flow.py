@@ -3,7 +3,7 @@
 import hashlib
 import threading
 
-from harness import Daemon, HTTP1Upstream, HTTP2Upstream, Upstream, case, expect, settings, window
+from harness import Daemon, HTTP1Upstream, HTTP2Upstream, Upstream, case, expect, reset, settings, window
 from hyperframe.frame import WindowUpdateFrame
 
 MIB = 1 << 20
@@ -59,6 +59,37 @@ def large(peer):
             if count == left:
                 del waiting[number]
         peer.read(0 if sent else 0.05)
+
+
+@case("flow: credit of streams that are reset with their bodies unread comes back to the connection")
+def _():
+    release = threading.Event()
+
+    def answer(connection, request):
+        release.wait(60)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    upstream = HTTP1Upstream(answer)
+    with Daemon(upstream, policy="limits: { connections: 1, pending: 100 }") as daemon:
+        client = daemon.client()
+        first, sent = client.start("/first"), 0
+
+        def room():
+            given = sum(one.window_increment for one in client.frames
+                        if isinstance(one, WindowUpdateFrame) and one.stream_id == 0)
+            return 65_535 + given - sent
+
+        # More in all than the connection's window, each of them held until it is reset.
+        for _ in range(60):
+            client.read_until(lambda: room() >= 60_000, "credit for the connection")
+            number = client.start("/waiting", end=False, method="POST")
+            client.send(*(client.data(number, b"x" * 15_000) for _ in range(4)))
+            sent += 60_000
+            client.expect_alive()
+            client.send(reset(number))
+        release.set()
+        expect(client.wait(first).status == 200, client.stream(first))
+        expect(client.post("/last", b"x" * 15_000).status == 200, "the last one")
 
 
 @case("flow: a client that gives no credit for the connection gets its first window and no more")

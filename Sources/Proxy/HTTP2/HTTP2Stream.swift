@@ -74,10 +74,17 @@ extension Shard {
   /// Gives back the credit for what has been passed on.
   func credit(_ stream: ConnectionPointer) {
     let count = Int(stream.pointee.uncredited)
-    guard count > 0, stream.pointee.streamNumber != 0 else { return }
+    guard count > 0 else { return }
     stream.pointee.uncredited = 0
     let parent = parent(stream)
-    http2State(parent).pointee.session.consume(stream.pointee.streamNumber, count)
+    if parent.pointee.flags.contains(.closing) { return }
+    let session = http2State(parent).pointee.session
+    // What a stream that is over had kept is still the connection's.
+    if stream.pointee.streamNumber == 0 {
+      session.consumeConnection(count)
+    } else {
+      session.consume(stream.pointee.streamNumber, count)
+    }
     markDirty(parent)
   }
 
@@ -241,13 +248,14 @@ extension Shard {
 
   /// A stream that had become a tunnel.
   private func tunnelStreamClosed(_ stream: ConnectionPointer, code: UInt32) {
-    if code == HTTP2Error.none {
-      stream.pointee.flags.formUnion([.finished, .peerFinished])
-      if stream.pointee.exchange != noSlot { endTunnelIfOver(exchanges.pointer(stream.pointee.exchange)) }
-    } else {
+    guard code == HTTP2Error.none, stream.pointee.exchange != noSlot,
+      stream.pointee.flags.isSuperset(of: [.finished, .peerFinished])
+    else {
       tunnelBroke(stream)
+      return
     }
-    close(stream)
+    // Its last bytes may not have left for the other side yet: when they have, that ends the tunnel.
+    endTunnelIfOver(exchanges.pointer(stream.pointee.exchange))
   }
 
   /// A stream's slot is being given up: the peer hears of it where it does not know yet.
@@ -257,13 +265,10 @@ extension Shard {
     if stream.pointee.streamNumber != 0 {
       let number = stream.pointee.streamNumber
       forgetNumber(stream, h2)
-      if stream.pointee.uncredited > 0 {
-        h2.pointee.session.consumeConnection(Int(stream.pointee.uncredited))
-        stream.pointee.uncredited = 0
-      }
       h2.pointee.session.reset(number, endingCode(stream))
       markDirty(parent)
     }
+    credit(stream)
     unlinkStream(stream)
     (stream.pointee.role == .downstream ? statistics.downstreamStreams : statistics.upstreamStreams).add(-1)
     if stream.pointee.role == .downstream {
