@@ -330,7 +330,7 @@ extension Shard {
   private func canServe(_ exchange: ExchangePointer, _ connection: ConnectionPointer) -> Bool {
     let service = services.service(connection.pointee.origin)
     let pool = service.pointee.endpoints + Int(connection.pointee.endpoint)
-    return !exchange.pointee.flags.contains(.stream) && pool.pointee.state == .live
+    return exchange.pointee.flags.isDisjoint(with: [.stream, .http2]) && pool.pointee.state == .live
       && isWell(service, connection.pointee.endpoint)
       && (exchange.pointee.pinned == noSlot || exchange.pointee.pinned == connection.pointee.endpoint)
       && source(of: exchange) == connection.pointee.original
