@@ -22,7 +22,7 @@ struct ConformanceTests {
   func topics() {
     for topic in [
       "preface", "frames", "streams", "requests", "responses", "smuggling", "floods", "flow", "upstream", "grpc",
-      "websocket over HTTP/1", "websocket over HTTP/2", "node", "drain", "health", "connect",
+      "websocket over HTTP/1", "websocket over HTTP/2", "node", "drain", "health", "connect", "websocket:",
     ] {
       #expect(ConformanceCases.all.contains { $0.hasPrefix(topic) }, "\(topic): none; \(ConformanceCases.problem)")
     }

@@ -405,6 +405,11 @@ public struct HTTP2Session {
     Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
   }
 
+  /// Whether the peer, a server, takes extended CONNECT (RFC 8441 section 3); false while its SETTINGS have not come.
+  public var peerTakesExtendedConnect: Bool {
+    nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
+  }
+
   // MARK: The connection
 
   /// Says that it will end soon (RFC 9113 section 6.8): no stream is refused yet.

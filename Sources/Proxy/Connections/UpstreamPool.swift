@@ -69,7 +69,9 @@ extension Shard {
     let source = source(of: exchange)
     let speaks = isTransparent(exchange)
     let isStream = exchange.pointee.flags.contains(.stream)
-    if exchange.pointee.flags.contains(.http2) { return acquireStream(exchange, service, endpoint, source) }
+    if exchange.pointee.flags.contains(.http2) || takesSwitch(exchange, service, endpoint) {
+      return acquireStream(exchange, service, endpoint, source)
+    }
     if !isStream, let idle = takeIdle(service, endpoint, source) { return .connection(idle) }
     if let opened = openWithinLimit(service, exchange.pointee.service, endpoint, source, speaks) { return opened }
     // What it would take now is worth more to a request that has no other attempt.
@@ -331,6 +333,7 @@ extension Shard {
     let service = services.service(connection.pointee.origin)
     let pool = service.pointee.endpoints + Int(connection.pointee.endpoint)
     return exchange.pointee.flags.isDisjoint(with: [.stream, .http2]) && pool.pointee.state == .live
+      && !takesSwitch(exchange, service, connection.pointee.endpoint)
       && isWell(service, connection.pointee.endpoint)
       && (exchange.pointee.pinned == noSlot || exchange.pointee.pinned == connection.pointee.endpoint)
       && source(of: exchange) == connection.pointee.original

@@ -79,6 +79,8 @@ struct ExchangeFlags: OptionSet {
   static let hedgeTimed = ExchangeFlags(rawValue: 1 << 15)
   /// A stream that a CONNECT request has asked for: its client is told what became of it.
   static let connect = ExchangeFlags(rawValue: 1 << 16)
+  /// It asks for WebSocket, and its endpoint may be asked over HTTP/2.
+  static let webSocket = ExchangeFlags(rawValue: 1 << 17)
 }
 
 extension ExchangeFlags {
@@ -199,7 +201,13 @@ extension Shard {
       fail(exchange, error)
       return
     }
-    if speaksHTTP2(exchange, downstream) { exchange.pointee.flags.insert(.http2) }
+    if speaksHTTP2(exchange, downstream) {
+      if !exchange.pointee.flags.contains(.expectsUpgrade) {
+        exchange.pointee.flags.insert(.http2)
+      } else if requestHead.pointee.webSocketKey(in: bytes) != nil {
+        exchange.pointee.flags.insert(.webSocket)
+      }
+    }
     let selector = services.service(exchange.pointee.service).pointee.hash
     exchange.pointee.hashKey = selector.key(of: requestHead.pointee, in: bytes, from: downstream.pointee.peer)
     if writeRequestHead(exchange, bytes) {

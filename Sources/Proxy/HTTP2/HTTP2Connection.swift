@@ -62,6 +62,7 @@ extension Shard {
       h2.pointee.isLeaving = true
     case .flood: endFlood(h2)
     }
+    if h2.pointee.hasNewSettings, connection.pointee.role == .upstream { settingsArrived(connection) }
     markDirty(connection)
     return count
   }
@@ -211,6 +212,10 @@ extension Shard {
     case HTTP2Frame.data where count == 0 && flags & HTTP2Frame.endStream == 0: return lose(h2)
     case HTTP2Frame.headers, HTTP2Frame.data: return true
     case HTTP2Frame.settings, HTTP2Frame.ping:
+      if type == HTTP2Frame.settings, flags & HTTP2Frame.acknowledgement == 0 {
+        h2.pointee.hasSettings = true
+        h2.pointee.hasNewSettings = true
+      }
       // Answers to our own cost nothing.
       return flags & HTTP2Frame.acknowledgement != 0 || lose(h2)
     // Counted when it began.

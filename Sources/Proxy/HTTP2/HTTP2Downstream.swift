@@ -110,16 +110,7 @@ extension Shard {
   func sendStreamInterimHead(_ stream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
     // What a switch of protocols is to HTTP/1, a success is to CONNECT (RFC 8441 section 5).
     if responseHead.pointee.isSwitch {
-      stream.pointee.codec.sends = .untilClose
-      http2.fields.pointee.removeAll()
-      http2.fields.pointee.add(status: 200)
-      for index in 0..<responseHead.pointee.fields.count {
-        let field = responseHead.pointee.fields[index]
-        let name = field.name.slice(of: bytes)
-        if field.isForwarded, !isHandshakeAnswer(name) { http2.fields.pointee.add(name, field.value.slice(of: bytes)) }
-      }
-      addVia()
-      submitResponse(stream, hasBody: true)
+      sendStreamSwitch(stream, bytes)
       return
     }
     guard stream.pointee.streamNumber != 0 else { return }
@@ -129,7 +120,22 @@ extension Shard {
     markDirty(parent)
   }
 
-  private func isHandshakeAnswer(_ name: UnsafeRawBufferPointer) -> Bool {
+  /// The head that opens a WebSocket, from what the endpoint said: in `responseHead` over `bytes`.
+  func sendStreamSwitch(_ stream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
+    stream.pointee.codec.sends = .untilClose
+    http2.fields.pointee.removeAll()
+    http2.fields.pointee.add(status: 200)
+    for index in 0..<responseHead.pointee.fields.count {
+      let field = responseHead.pointee.fields[index]
+      let name = field.name.slice(of: bytes)
+      if field.isForwarded, !isHandshakeAnswer(name) { http2.fields.pointee.add(name, field.value.slice(of: bytes)) }
+    }
+    addVia()
+    submitResponse(stream, hasBody: true)
+  }
+
+  /// What answers a key: between us and whoever sent that.
+  func isHandshakeAnswer(_ name: UnsafeRawBufferPointer) -> Bool {
     let answer: StaticString = "sec-websocket-accept"
     return equalIgnoringCase(
       name, UnsafeRawBufferPointer(start: answer.utf8Start, count: answer.utf8CodeUnitCount))

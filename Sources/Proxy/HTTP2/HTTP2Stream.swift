@@ -237,10 +237,10 @@ extension Shard {
     guard let stream = note(h2, number) else { return }
     stream.pointee.streamNumber = 0
     if code == HTTP2Error.none { h2.pointee.conduct.earn() }
-    if stream.pointee.role == .upstream {
-      upstreamStreamLost(stream, code: code)
-    } else if stream.pointee.wire == .tunnel {
+    if stream.pointee.wire == .tunnel {
       tunnelStreamClosed(stream, code: code)
+    } else if stream.pointee.role == .upstream {
+      upstreamStreamLost(stream, code: code)
     } else {
       close(stream)
     }

@@ -11,9 +11,8 @@ import Policy
 extension Shard {
   // MARK: Taking
 
-  /// Whether an exchange's endpoint is spoken to in HTTP/2. What asks for another protocol does so in HTTP/1.
+  /// Whether an exchange's endpoint is spoken to in HTTP/2. What asks for another protocol than WebSocket does so in HTTP/1.
   func speaksHTTP2(_ exchange: ExchangePointer, _ downstream: ConnectionPointer) -> Bool {
-    if exchange.pointee.flags.contains(.expectsUpgrade) { return false }
     switch services.service(exchange.pointee.service).pointee.policy.protocol {
     case .http1: return false
     case .http2: return true
@@ -79,6 +78,8 @@ extension Shard {
     let parent = parent(stream)
     let h2 = http2State(parent)
     stream.pointee.codec.reset()
+    let isSwitch = exchange.pointee.flags.contains(.webSocket)
+    if isSwitch, !canSwitch(exchange, stream, h2) { return }
     let first = segments.segment(exchange.pointee.request.head)
     let count = min(Int(exchange.pointee.requestHeadByteCount), Int(first.pointee.count))
     let bytes = UnsafeRawBufferPointer(start: first.pointee.bytes, count: count)
@@ -93,7 +94,7 @@ extension Shard {
     http2.fields.pointee.set(request: http2.requestHead.pointee, bytes, scheme: "http")
     let isWhole = exchange.pointee.flags.contains(.requestComplete)
     let hasBody =
-      !isWhole || Int(exchange.pointee.request.byteCount) > count || exchange.pointee.trailersByteCount > 0
+      isSwitch || !isWhole || Int(exchange.pointee.request.byteCount) > count || exchange.pointee.trailersByteCount > 0
     guard let number = h2.pointee.session.submitRequest(http2.fields.pointee, hasBody: hasBody) else {
       // No number is left on this connection: nothing was sent.
       retireHTTP2(parent)
@@ -101,6 +102,7 @@ extension Shard {
       return
     }
     setNumber(stream, number, h2)
+    if isSwitch { keepAnswer(stream, bytes) }
     // The head is sent with the next frames; it stays for another attempt.
     if exchange.pointee.flags.contains(.cannotReplay) {
       segments.consume(&exchange.pointee.request, count)
@@ -108,7 +110,7 @@ extension Shard {
       giveUpReplay(exchange)
     }
     segments.moveAll(from: &exchange.pointee.request, to: &stream.pointee.output)
-    if isWhole { stream.pointee.flags.insert(hasBody ? .finishAfterFlush : .finished) }
+    if isWhole, !isSwitch { stream.pointee.flags.insert(hasBody ? .finishAfterFlush : .finished) }
     markDirty(parent)
   }
 
@@ -169,6 +171,16 @@ extension Shard {
     }
     stream.pointee.codec.framing = .untilClose
     stream.pointee.codec.phase = endsStream ? .complete : .body
+    if exchange.pointee.flags.contains(.webSocket) {
+      if status < 300 {
+        switched(exchange, stream, bytes)
+        if endsStream, stream.pointee.flags.isDisjoint(with: .closing) { endInput(stream) }
+        return
+      }
+      // The request ends where it would without a switch.
+      releaseAssembly(stream)
+      endStreamRequest(stream)
+    }
     let grpc = exchange.pointee.flags.contains(.grpc) ? grpcStatusOfHead(bytes) : nil
     if exchange.pointee.partner != noSlot {
       guard let chosen = chooseAttempt(exchange, stream, status: grpc?.httpStatus ?? status) else { return }

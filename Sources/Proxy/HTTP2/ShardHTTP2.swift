@@ -28,6 +28,9 @@ struct HTTP2State {
   var owner: BufferOwner?
   /// What its peer has done that nobody needs (`HTTP2Conduct`).
   var conduct = HTTP2Conduct()
+  /// The peer's SETTINGS have come; and they have not been looked at yet.
+  var hasSettings = false
+  var hasNewSettings = false
   /// Our GOAWAY has been sent, or theirs has come: no more streams.
   var isLeaving = false
   /// Theirs has come, without an error: it serves no more streams here, and has nothing against us.

@@ -72,6 +72,7 @@ struct ShardEndpoint {
   /// The update that named it last.
   var seen: UInt32 = 0
   var state = State.live
+  var extendedConnect = ExtendedConnect.unknown
   let address: UnsafeMutablePointer<EndpointSocketAddress>
   let cells: EndpointCells
   /// The node's judgement; nil for an original destination, which nobody judges.
