@@ -44,6 +44,15 @@ public enum AccessLogFormat: String, CaseIterable, Sendable {
     if record.originalPathLength > UInt16(record.pathLength) {
       appendField("path_bytes", UInt64(record.originalPathLength), &output)
     }
+    if record.httpVersion != 0 {
+      output.append(",\"http_version\":\"")
+      output.append(UInt64(record.httpVersion / 10))
+      if record.httpVersion < 20 {
+        output.append(".")
+        output.append(UInt64(record.httpVersion % 10))
+      }
+      output.append("\"")
+    }
     appendField("status", UInt64(record.status), &output)
     output.append(",\"duration_ms\":")
     output.append(record.durationNanoseconds, digits: 6)

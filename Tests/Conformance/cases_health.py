@@ -106,6 +106,12 @@ def switched():
         before = one.calls
         eventually(lambda: call(daemon, 5) or one.calls > before, "it has got no call since")
         expect(endpoint(daemon, other).get("checkFailure") is None, "the other one failed a check")
+        # Every call is counted with its service, and there is a series only for what came.
+        calls = daemon.metric("fairlead_grpc_responses_total", service="web", grpc_status="0")
+        expect(calls == one.calls + other.calls, f"{calls} calls counted, {one.calls} and {other.calls} made")
+        series = [line for line in daemon.admin("/metrics")[1].splitlines()
+                  if line.startswith("fairlead_grpc_responses_total{")]
+        expect(len(series) == 1, series)
 
 
 @case("health: each way not to be well is a failed check, and the reason is told")

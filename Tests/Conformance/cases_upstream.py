@@ -5,7 +5,7 @@ import threading
 
 from harness import (
     INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, Daemon,
-    HTTP2Upstream, Upstream, case, eventually, expect, frame, ping, reset, settings, window)
+    HTTP1Upstream, HTTP2Upstream, Upstream, case, eventually, expect, frame, ping, reset, settings, window)
 from hyperframe.frame import GoAwayFrame, PriorityFrame, SettingsFrame
 
 MIB = 1 << 20
@@ -381,3 +381,37 @@ def _():
         expect(client.wait(slow).data == b"old", "the slow one")
         eventually(lambda: old.peers[0].ended is not None or old.peers[0].goaway is not None or not old.peers[0].read(0),
                    "the old connection's end")
+
+
+@case("pairing: via tells the version that each message came in")
+def _():
+    def answer(connection, request):
+        version = b"HTTP/1.0" if request.target == "/old" else b"HTTP/1.1"
+        connection.sendall(version + b" 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    def old(daemon, path, version="1.1"):
+        connection = daemon.socket()
+        connection.sendall(f"GET {path} HTTP/{version}\r\nHost: web\r\nVia: 1.1 before\r\nConnection: close\r\n\r\n".encode())
+        text = b""
+        while piece := connection.recv(65536):
+            text += piece
+        return [line.split(": ")[1] for line in text.decode().split("\r\n") if line.lower().startswith("via: ")]
+
+    upstream = HTTP1Upstream(answer)
+    with Daemon(upstream, protocol="http1") as daemon:
+        client = daemon.client()
+        expect(client.get("/a")["via"] == "1.1 conformance", "a response")
+        expect(upstream.requests[-1].all("via") == ["2 conformance"], upstream.requests[-1].fields)
+        expect(client.get("/old")["via"] == "1.0 conformance", "an old response")
+        expect(old(daemon, "/a") == ["1.1 conformance"], "a response")
+        expect(upstream.requests[-1].all("via") == ["1.1 before", "1.1 conformance"], upstream.requests[-1].fields)
+        expect(old(daemon, "/old", "1.0") == ["1.0 conformance"], "an old response")
+        expect(upstream.requests[-1].all("via") == ["1.1 before", "1.0 conformance"], upstream.requests[-1].fields)
+    upstream = HTTP2Upstream()
+    with Daemon(upstream, protocol="http2") as daemon:
+        client = daemon.client()
+        expect(client.get("/a")["via"] == "2 conformance", "a response")
+        expect(dict(upstream.heads[-1])["via"] == "2 conformance", upstream.heads[-1])
+        expect(old(daemon, "/a") == ["2 conformance"], "a response")
+        vias = [value for name, value in upstream.heads[-1] if name == "via"]
+        expect(vias == ["1.1 before", "1.1 conformance"], upstream.heads[-1])

@@ -45,7 +45,8 @@ struct ConnectTests {
       #expect(isCounted)
       let isLogged = eventually {
         let lines = readFile(daemon.directory.path("access.log")).split(separator: "\n")
-        return lines.count == 2 && lines.allSatisfy { $0.contains(#""method":"CONNECT""#) }
+        return lines.count == 2
+          && lines.allSatisfy { $0.contains(#""method":"CONNECT""#) && $0.contains(#""http_version":"1.1""#) }
       }
       #expect(isLogged, "\(readFile(daemon.directory.path("access.log")))")
     }

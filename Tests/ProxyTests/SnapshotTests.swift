@@ -13,11 +13,17 @@ struct SnapshotTests {
   func via() throws {
     let on = Snapshot(try configuration(services: [], delegations: []), generation: 1)
     #expect(on.sendsVia)
-    #expect(on.viaLine == Array("via: 1.1 node-a\r\n".utf8))
+    let lines = ViaLines(on.viaPseudonym)
+    defer { lines.deallocate() }
+    #expect(String(decoding: lines.http11, as: UTF8.self) == "via: 1.1 node-a\r\n")
+    #expect(String(decoding: lines.http10, as: UTF8.self) == "via: 1.0 node-a\r\n")
+    #expect(String(decoding: lines.http2, as: UTF8.self) == "via: 2 node-a\r\n")
     #expect(on.viaPseudonym == Array("node-a".utf8))
     let off = Snapshot(try configuration(services: [], delegations: [], via: false), generation: 1)
     #expect(!off.sendsVia)
-    #expect(off.viaLine.isEmpty)
+    let none = ViaLines(nil)
+    defer { none.deallocate() }
+    #expect(none.http11.isEmpty && none.longest == 0)
   }
 }
 

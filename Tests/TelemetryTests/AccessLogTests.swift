@@ -99,11 +99,27 @@ import Testing
       line == """
         {"time":"2025-11-21T03:04:05.123456Z","listener":"outbound","service":"/svc/web","peer":"10.1.2.3:5000",\
         "workload":"batch","route":"cart",\
-        "endpoint":"[2001:db8::1]:80","method":"GET","host":"shop.local","path":"/cart?x=1","status":502,\
+        "endpoint":"[2001:db8::1]:80","method":"GET","host":"shop.local","path":"/cart?x=1",\
+        "http_version":"1.1","status":502,\
         "duration_ms":1.5,"first_byte_ms":1.25,"bytes_in":10,"bytes_out":20,"retries":2,"code":"FL0103",\
         "trace":"00000000000000010000000000000002"}
 
         """)
+  }
+
+  @Test(
+    "a JSON line says the version of HTTP, where there is one",
+    arguments: [(10, "1.0"), (11, "1.1"), (20, "2"), (0, nil)] as [(UInt8, String?)])
+  func jsonVersion(_ version: UInt8, _ text: String?) throws {
+    let names = NameTable()
+    var record = sample(names)
+    record.httpVersion = version
+    let line = render(.json, record, names)
+    if let text {
+      #expect(line.contains("\"http_version\":\"\(text)\""))
+    } else {
+      #expect(!line.contains("http_version"))
+    }
   }
 
   @Test("a text line says the same")

@@ -174,12 +174,13 @@ extension Shard {
       !requestComplete || !codec.flags.contains(.keepAlive) || state.pointee.isDraining
       || downstream.pointee.flags.contains(.closeAfterExchange)
     // Written while the exchange still has its rule; sent at the end of the turn.
+    let via = viaLine(of: downstream)
     let written = routes.pointee.table._withUnsafeGuaranteedRef { table in
       exchange.pointee.status = table.answerStatus(number) ?? 0
-      let room = table.answerBound(number, requestHead.pointee, via: viaLine)
+      let room = table.answerBound(number, requestHead.pointee, via: via)
       guard let target = reserve(downstream, room) else { return nil as Int? }
       return table.writeAnswer(
-        number, requestHead.pointee, bytes, patterns, via: viaLine, closes: closes,
+        number, requestHead.pointee, bytes, patterns, via: via, closes: closes,
         withBody: !codec.flags.contains(.headRequest),
         into: UnsafeMutableRawBufferPointer(start: target, count: room))
     }

@@ -212,7 +212,8 @@ extension Shard {
     } else {
       connection = downstream.pointee.codec.flags.contains(.version10) ? .keepAlive : .none
     }
-    let room = HTTP1Serializer.responseBound(responseHead.pointee, extra: viaLine) + edits.addedByteCount
+    let via = viaLine(ofResponseTo: downstream)
+    let room = HTTP1Serializer.responseBound(responseHead.pointee, extra: via) + edits.addedByteCount
     guard let target = reserve(downstream, room) else {
       close(downstream, abort: true)
       return
@@ -221,9 +222,9 @@ extension Shard {
     let written =
       edits.isEmpty
       ? HTTP1Serializer.writeResponse(
-        responseHead.pointee, from: bytes, framing: framing, connection: connection, extra: viaLine, into: output)
+        responseHead.pointee, from: bytes, framing: framing, connection: connection, extra: via, into: output)
       : HTTP1Serializer.writeResponse(
-        responseHead.pointee, from: bytes, framing: framing, connection: connection, extra: viaLine, edits: edits,
+        responseHead.pointee, from: bytes, framing: framing, connection: connection, extra: via, edits: edits,
         into: output)
     guard let written else {
       close(downstream, abort: true)
@@ -270,12 +271,13 @@ extension Shard {
       return
     }
     let room = UnsafeMutableRawBufferPointer(start: target, count: LocalResponse.sizeLimit)
+    let via = viaLine(of: downstream)
     let written =
       codec.flags.contains(.grpc)
-      ? LocalResponse.writeGRPC(error, service: serviceName(service), via: viaLine, into: room)
+      ? LocalResponse.writeGRPC(error, service: serviceName(service), via: via, into: room)
       : LocalResponse.write(
         error, service: serviceName(service), closes: closes,
-        withBody: !codec.flags.contains(.headRequest), via: viaLine,
+        withBody: !codec.flags.contains(.headRequest), via: via,
         retryAfter: takeRetryAfter(error) ?? secondsUntilProbe(error, service), into: room)
     guard let written else {
       close(downstream, abort: true)

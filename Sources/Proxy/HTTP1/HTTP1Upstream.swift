@@ -13,7 +13,8 @@ extension Shard {
   /// Serializes the request head, in `requestHead` over `bytes`, into the exchange's own queue: it waits there until a
   /// connection takes it, and can be sent again from there. False when it does not fit.
   func writeRequestHead(_ exchange: ExchangePointer, _ bytes: UnsafeRawBufferPointer) -> Bool {
-    var extra = requestHead.pointee.hasTraceparent ? viaLine : viaAndNewTraceLines()
+    let via = viaLine(of: connections.pointer(exchange.pointee.downstream))
+    var extra = requestHead.pointee.hasTraceparent ? via : viaAndNewTraceLines(via)
     if exchange.pointee.deadlineOfDay != 0 { extra = withDeadline(extra, exchange) }
     if changesRequestHead(exchange) {
       return writeChangedRequestHead(exchange, bytes, authority: requestAuthority(exchange), extra: extra)
@@ -48,12 +49,15 @@ extension Shard {
 
   /// The `via` line and a `traceparent` that starts a trace (W3C Trace Context): sampled, since a service that follows its
   /// caller's decision would otherwise stop recording because of us. Valid until the next call.
-  private func viaAndNewTraceLines() -> UnsafeRawBufferPointer {
+  private func viaAndNewTraceLines(_ via: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
     let context = TraceContext.started(using: &state.pointee.random, sampled: true)
     let value = UnsafeMutableRawBufferPointer(
       rebasing: traceLines[(traceLines.count - TraceContext.encodedByteCount - 2)..<(traceLines.count - 2)])
     _ = context.write(into: value)
-    return UnsafeRawBufferPointer(traceLines)
+    // In front of the line that stands there.
+    let start = viaLines.longest - via.count
+    UnsafeMutableRawBufferPointer(rebasing: traceLines[start...]).copyMemory(from: via)
+    return UnsafeRawBufferPointer(rebasing: traceLines[start...])
   }
 
   /// Body bytes to wherever the request is: on its connection, or still waiting for one.

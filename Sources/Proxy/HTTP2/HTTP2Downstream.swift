@@ -94,7 +94,7 @@ extension Shard {
     http2.fields.pointee.set(
       response: responseHead.pointee, bytes, hasBody: hasBody,
       isHead: stream.pointee.codec.flags.contains(.headRequest))
-    addVia()
+    addVia(stream)
     submitResponse(stream, hasBody: hasBody)
   }
 
@@ -130,7 +130,7 @@ extension Shard {
       let name = field.name.slice(of: bytes)
       if field.isForwarded, !isHandshakeAnswer(name) { http2.fields.pointee.add(name, field.value.slice(of: bytes)) }
     }
-    addVia()
+    addVia(stream)
     submitResponse(stream, hasBody: true)
   }
 
@@ -168,10 +168,10 @@ extension Shard {
     HTTP1Limits(headerBytes: limits.head.headerBytes * 2 + 65_536, headers: limits.head.headers + 16)
   }
 
-  private func addVia() {
-    guard viaLine.count > viaNameSize + 2 else { return }
-    http2.fields.pointee.add(
-      "via", UnsafeRawBufferPointer(rebasing: viaLine[viaNameSize..<(viaLine.count - 2)]))
+  private func addVia(_ stream: ConnectionPointer) {
+    let line = viaLine(ofResponseTo: stream)
+    guard line.count > viaNameSize + 2 else { return }
+    http2.fields.pointee.add("via", UnsafeRawBufferPointer(rebasing: line[viaNameSize..<(line.count - 2)]))
   }
 
   /// `via: `

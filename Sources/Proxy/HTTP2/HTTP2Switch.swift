@@ -105,7 +105,8 @@ extension Shard {
   private func writeSwitch(
     _ downstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer, answer: UnsafeRawBufferPointer
   ) {
-    let room = HTTP1Serializer.responseBound(responseHead.pointee, extra: viaLine)
+    let via = viaLine(ofResponseTo: downstream)
+    let room = HTTP1Serializer.responseBound(responseHead.pointee, extra: via)
     guard let target = reserve(downstream, room) else {
       close(downstream, abort: true)
       return
@@ -124,7 +125,7 @@ extension Shard {
     writer.append("connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: ")
     writer.append(answer)
     writer.append("\r\n")
-    writer.append(viaLine)
+    writer.append(via)
     writer.append("\r\n")
     guard let count = writer.count else {
       close(downstream, abort: true)

@@ -16,8 +16,6 @@ final class Snapshot: Sendable {
   let sendsVia: Bool
   /// The node's name, as `via` carries it.
   let viaPseudonym: [UInt8]
-  /// `via: 1.1 <node>\r\n`, or nothing.
-  let viaLine: [UInt8]
   /// Whether a listener captures.
   let captures: Bool
   /// Whether there is a service of original destinations: for what is captured, or for what CONNECT names by address.
@@ -55,7 +53,6 @@ final class Snapshot: Sendable {
     self.workloads = workloads
     sendsVia = configuration.node.via
     viaPseudonym = Array(configuration.node.name.utf8)
-    viaLine = configuration.node.via ? Array("via: 1.1 \(configuration.node.name)\r\n".utf8) : []
     captures = configuration.listeners.contains { $0.capture != .none }
     hasDestinations = configuration.listeners.contains {
       $0.capture != .none || $0.connect.contains(where: \.isNetwork)

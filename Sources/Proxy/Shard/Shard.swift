@@ -47,10 +47,10 @@ final class Shard {
   let requestHead: UnsafeMutablePointer<RequestHead>
   let responseHead: UnsafeMutablePointer<ResponseHead>
   let trailerFields: UnsafeMutablePointer<FieldTable>
-  /// The snapshot's `via` line and pseudonym as plain memory of this shard: reading them costs no reference count.
-  let viaLine: UnsafeRawBufferPointer
+  /// The snapshot's `via` lines and pseudonym as plain memory of this shard: reading them costs no reference count.
+  let viaLines: ViaLines
   let viaPseudonym: UnsafeRawBufferPointer
-  /// The `via` line and a `traceparent` line whose value is written anew for each request that brings none.
+  /// Room for a `via` line, and a `traceparent` line at its end whose value is written anew for each request that brings none.
   let traceLines: UnsafeMutableRawBufferPointer
   /// The name of the caller's deadline, and where the lines of a request that has one are put together.
   let deadlineName: UnsafeRawBufferPointer
@@ -113,10 +113,11 @@ final class Shard {
     responseHead.initialize(to: ResponseHead(maximumFields: limits.head.headers))
     trailerFields = .allocate(capacity: 1)
     trailerFields.initialize(to: FieldTable(capacity: limits.head.headers))
-    viaLine = .copy(snapshot.viaLine)
+    viaLines = ViaLines(snapshot.sendsVia ? snapshot.viaPseudonym : nil)
     viaPseudonym = .copy(snapshot.viaPseudonym)
     let trace = "traceparent: " + String(repeating: "0", count: TraceContext.encodedByteCount) + "\r\n"
-    traceLines = UnsafeMutableRawBufferPointer(mutating: .copy(snapshot.viaLine + Array(trace.utf8)))
+    traceLines = UnsafeMutableRawBufferPointer(
+      mutating: .copy([UInt8](repeating: 0, count: viaLines.longest) + Array(trace.utf8)))
     deadlineName = .copy(Array("l5d-ctx-deadline".utf8))
     deadlineLines = .allocate(
       byteCount: traceLines.count + deadlineName.count + Deadline.encodedByteCount + 4, alignment: 8)
@@ -478,7 +479,7 @@ final class Shard {
     responseHead.deallocate()
     trailerFields.deinitialize(count: 1)
     trailerFields.deallocate()
-    viaLine.deallocate()
+    viaLines.deallocate()
     viaPseudonym.deallocate()
     traceLines.deallocate()
     deadlineName.deallocate()

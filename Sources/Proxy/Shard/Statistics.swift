@@ -54,7 +54,8 @@ final class NodeMetrics: Sendable {
     endpointConnections = registry.gauge(
       "fairlead_endpoint_connections", help: "Open connections to an endpoint.", labels: ["service", "endpoint"])
     grpcResponses = registry.counter(
-      "fairlead_grpc_responses_total", help: "gRPC calls ended, by their status code.", labels: ["grpc_status"])
+      "fairlead_grpc_responses_total", help: "gRPC calls ended, by their status code.",
+      labels: ["service", "grpc_status"])
     http2Streams = registry.gauge(
       "fairlead_http2_streams", help: "Open streams of connections that carry HTTP/2.", labels: ["direction"])
     healthChecks = registry.counter(
@@ -190,6 +191,8 @@ struct ServiceCells {
   private let streamBytesIn: CounterCell
   private let streamBytesOut: CounterCell
   private let listenerCount: Int
+  /// By gRPC's status code; nil for those that have not come yet, for most services have none.
+  let grpcResponses: UnsafeMutablePointer<CounterCell?>
 
   static let classes = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"]
 
@@ -208,6 +211,8 @@ struct ServiceCells {
       (durations + position).initialize(
         to: metrics.common.requestDuration.cell(shard: shard, labels: [listener, service]))
     }
+    grpcResponses = .allocate(capacity: GRPCStatus.count)
+    grpcResponses.initialize(repeating: nil, count: GRPCStatus.count)
     streamBytesIn = metrics.streamBytes.cell(shard: shard, labels: [service, "in"])
     streamBytesOut = metrics.streamBytes.cell(shard: shard, labels: [service, "out"])
     attemptDuration = metrics.common.attemptDuration.cell(shard: shard, labels: [service])
@@ -225,6 +230,7 @@ struct ServiceCells {
     requests.deallocate()
     durations.deallocate()
     streams.deallocate()
+    grpcResponses.deallocate()
   }
 
   func countHedge(_ outcome: HedgeOutcome) {
@@ -298,8 +304,6 @@ final class ShardStatistics {
   let upstreamConnections: GaugeCell
   let downstreamStreams: GaugeCell
   let upstreamStreams: GaugeCell
-  /// By gRPC's status code.
-  private let grpcResponses: [CounterCell]
   let requests: CounterCell
   let accepted: CounterCell
   let opened: CounterCell
@@ -331,18 +335,19 @@ final class ShardStatistics {
   private let errors: UnsafeMutablePointer<CounterCell>
   private let listeners: [GaugeCell]
   private let unknownServices: ServiceCells
+  private let metrics: NodeMetrics
+  private let shard: Int
   /// Keeps the memory of `workloads` where no snapshot does.
   private let ownPlan: WorkloadPlan?
 
   /// - Parameter workloads: nil for none.
   init(metrics: NodeMetrics, shard: Int, listeners: [String], workloads: WorkloadPlan? = nil) {
+    self.metrics = metrics
+    self.shard = shard
     let common = metrics.common
     downstreamConnections = common.connections.cell(shard: shard, labels: ["downstream"])
     upstreamConnections = common.connections.cell(shard: shard, labels: ["upstream"])
     downstreamStreams = metrics.http2Streams.cell(shard: shard, labels: ["downstream"])
-    grpcResponses = (0..<GRPCStatus.count).map {
-      metrics.grpcResponses.cell(shard: shard, labels: [String($0)])
-    }
     upstreamStreams = metrics.http2Streams.cell(shard: shard, labels: ["upstream"])
     shardConnections = metrics.shardConnections.cell(shard: shard, labels: ["\(shard)"])
     requests = metrics.shardRequests.cell(shard: shard, labels: ["\(shard)"])
@@ -480,7 +485,7 @@ final class ShardStatistics {
     // What we answer ourselves has a status of its own.
     let grpcStatus = exchange.pointee.errorCode == 0 ? exchange.pointee.grpcStatus?.httpStatus : nil
     let status = grpcStatus ?? exchange.pointee.status
-    if let grpc = exchange.pointee.grpcStatus { grpcResponses[Int(grpc.code)].add(1) }
+    if let grpc = exchange.pointee.grpcStatus { countGRPC(grpc, services.find(exchange.pointee.service)) }
     workloads.countRequest(workload, status: status)
     if exchange.pointee.service == noSlot {
       unknownServices.count(listener: listener, status: status, nanoseconds: nanoseconds)
@@ -488,5 +493,19 @@ final class ShardStatistics {
       services.service(exchange.pointee.service).pointee.cells.count(
         listener: listener, status: status, nanoseconds: nanoseconds)
     }
+  }
+
+  /// How a gRPC call ended. The first of its kind at a service finds its cell, which locks; there are 17 kinds.
+  private func countGRPC(_ status: GRPCStatus, _ service: UnsafeMutablePointer<ShardService>?) {
+    let cells = service?.pointee.cells.grpcResponses ?? unknownServices.grpcResponses
+    let place = min(Int(status.code), GRPCStatus.count - 1)
+    if let cell = cells[place] {
+      cell.add(1)
+      return
+    }
+    let name = service.map { $0.pointee.identity.takeUnretainedValue().name } ?? "unknown"
+    let cell = metrics.grpcResponses.cell(shard: shard, labels: [name, String(status.code)])
+    cells[place] = cell
+    cell.add(1)
   }
 }
