@@ -415,3 +415,72 @@ def _():
         expect(old(daemon, "/a") == ["2 conformance"], "a response")
         vias = [value for name, value in upstream.heads[-1] if name == "via"]
         expect(vias == ["1.1 before", "1.1 conformance"], upstream.heads[-1])
+
+
+KEEP_ALIVE = "keepAlive: { interval: 100ms, timeout: 200ms }"
+
+
+@case("upstream: a connection that has fallen silent is asked by PING, and goes on when that is answered")
+def _():
+    upstream = HTTP2Upstream()
+    with Daemon(upstream, protocol="http2", policy=KEEP_ALIVE) as daemon:
+        client = daemon.client()
+        for count in range(1, 4):
+            expect(client.get("/a").status == 200, "no answer")
+            asked = lambda: len([one for one in upstream.peers[0].pings if not one[1]])
+            eventually(lambda: asked() >= count, "no PING")
+            # Who has answered is not asked again and again.
+            expect(asked() == count, f"{asked()} PINGs")
+        expect(len(upstream.peers) == 1, f"{len(upstream.peers)} connections")
+        expect(daemon.metric("fairlead_http2_unanswered_pings_total") == 0, "one was counted")
+
+
+@case("upstream: a connection that answers no PING is ended, and what may be sent again is")
+def _():
+    hold = threading.Event()
+
+    def script(peer):
+        if peer.number in (0, 2):
+            # Answers one request, and says nothing more.
+            peer.respond(peer.next_request())
+            while not hold.is_set() and peer.socket.recv(65536):
+                pass
+            return
+        while True:
+            peer.respond(peer.next_request())
+
+    upstream = HTTP2Upstream(script)
+    with Daemon(upstream, protocol="http2", policy=KEEP_ALIVE) as daemon:
+        client = daemon.client()
+        expect(client.get("/first").status == 200, "no answer")
+        # It may have been read, and is safe to ask for twice.
+        response = client.get("/again")
+        expect(response.status == 200 and response.data == b"/again", response)
+        daemon_metric = lambda: daemon.metric("fairlead_http2_unanswered_pings_total")
+        expect(daemon_metric() == 1 and daemon.metric("fairlead_retries_total", reason="closed") == 1, daemon_metric())
+        upstream.peers[1].close()
+        expect(client.get("/third").status == 200, "no answer")
+        # What may have been done must not be done twice.
+        response = client.post("/once", b"hello")
+        expect(response.status == 502 and response["fairlead-code"] == "FL2103", response)
+        expect(daemon_metric() == 2 and len(upstream.peers) == 3, f"{daemon_metric()}, {len(upstream.peers)}")
+        hold.set()
+
+
+@case("upstream: an idle connection that answers no PING is ended, and nobody notices")
+def _():
+    hold = threading.Event()
+
+    def script(peer):
+        peer.respond(peer.next_request())
+        hold.wait(60)
+
+    upstream = HTTP2Upstream(script)
+    with Daemon(upstream, protocol="http2", policy=KEEP_ALIVE) as daemon:
+        client = daemon.client()
+        expect(client.get("/first").status == 200, "no answer")
+        eventually(lambda: daemon.metric("fairlead_http2_unanswered_pings_total") == 1, "it was not ended")
+        eventually(lambda: daemon.metric("fairlead_connections", direction="upstream") == 0, "it is still there")
+        expect(client.get("/second").status == 200, "no answer")
+        expect(len(upstream.peers) == 2, f"{len(upstream.peers)} connections")
+        hold.set()

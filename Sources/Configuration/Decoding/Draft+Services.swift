@@ -6,9 +6,8 @@ import Policy
 extension Draft {
   static func service(_ decoder: Decoder, _ value: YAMLValue) -> Service? {
     let known = [
-      "name", "balancer", "timeouts", "limits", "retries", "hedging", "circuitBreaker", "healthCheck", "rateLimit",
-      "protocol",
-      "proxyProtocol",
+      "name", "balancer", "timeouts", "keepAlive", "limits", "retries", "hedging", "circuitBreaker", "healthCheck",
+      "rateLimit", "protocol", "proxyProtocol",
     ]
     guard let fields = Fields(decoder, value, known: known) else { return nil }
     fields.require("name", "name: /svc")
@@ -22,6 +21,10 @@ extension Draft {
     var entry = Configuration.ServiceEntry(name: name ?? .root)
     entry.balancer = balancer(fields)
     timeouts(fields, &entry)
+    if let keepAlive = fields.fields("keepAlive", known: ["interval", "timeout"]) {
+      entry.keepAliveInterval = keepAlive.optionalDuration("interval", in: .milliseconds(100) ... .seconds(3600))
+      entry.keepAliveTimeout = keepAlive.duration("timeout", in: .milliseconds(10) ... .seconds(60))
+    }
     limits(fields, &entry)
     entry.retries = retries(fields, hasBudget: true)
     entry.hedging = hedging(fields)

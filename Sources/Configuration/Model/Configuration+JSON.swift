@@ -98,6 +98,10 @@ extension Configuration.ServiceEntry {
       if let streamTimeout { json.member("stream", streamTimeout.shortText) }
       if let tunnelTimeout { json.member("tunnel", tunnelTimeout.shortText) }
     }
+    json.object("keepAlive") { json in
+      if let keepAliveInterval { json.member("interval", keepAliveInterval?.shortText ?? "none") }
+      if let keepAliveTimeout { json.member("timeout", keepAliveTimeout.shortText) }
+    }
     json.object("limits") { json in
       if let connections { json.member("connections", connections) }
       if let pending { json.member("pending", pending) }

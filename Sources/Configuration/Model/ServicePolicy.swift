@@ -33,6 +33,14 @@ public struct ServicePolicy: Hashable, Sendable {
     public var tunnel: Duration = .seconds(3600)
   }
 
+  /// How connections over HTTP/2 that have fallen silent are asked whether their endpoint is there.
+  public struct KeepAlive: Hashable, Sendable {
+    /// Of silence; nil where they are not asked.
+    public var interval: Duration? = .seconds(30)
+    /// For the answer.
+    public var timeout: Duration = .seconds(10)
+  }
+
   public struct Limits: Hashable, Sendable {
     public var connections = 1024
     public var pending = 1024
@@ -41,6 +49,7 @@ public struct ServicePolicy: Hashable, Sendable {
 
   public var balancer = Balancer()
   public var timeouts = Timeouts()
+  public var keepAlive = KeepAlive()
   public var limits = Limits()
   public var retries = Retries()
   /// Nil for none.
@@ -68,6 +77,9 @@ extension Configuration {
     public var idleTimeout: Duration?
     public var streamTimeout: Duration?
     public var tunnelTimeout: Duration?
+    /// `.some(nil)` is `interval: none`: takes back what an earlier entry says.
+    public var keepAliveInterval: Duration??
+    public var keepAliveTimeout: Duration?
     public var connections: Int?
     public var pending: Int?
     public var requests: Int?
@@ -92,6 +104,8 @@ extension Configuration {
       if let idleTimeout { policy.timeouts.idle = idleTimeout }
       if let streamTimeout { policy.timeouts.stream = streamTimeout }
       if let tunnelTimeout { policy.timeouts.tunnel = tunnelTimeout }
+      if let keepAliveInterval { policy.keepAlive.interval = keepAliveInterval }
+      if let keepAliveTimeout { policy.keepAlive.timeout = keepAliveTimeout }
       if let connections { policy.limits.connections = connections }
       if let pending { policy.limits.pending = pending }
       if let requests { policy.limits.requests = requests }

@@ -7,6 +7,8 @@ extension Configuration.ServiceEntry {
     .init("name", .text(.name), "the prefix of the services' names this entry is for", required: true, example: "/svc"),
     .init("balancer", .mapping(Configuration.Balancer.keys), "how an endpoint is chosen"),
     .init("timeouts", .mapping(timeouts), "how long things may take"),
+    .init(
+      "keepAlive", .mapping(keepAlive), "how silent connections over HTTP/2 are asked whether their endpoint is there"),
     .init("limits", .mapping(limits), "what may be open at once; over it 503"),
     .init("retries", .mapping(Configuration.Retries.keys), "which requests are sent again, how often, how many"),
     .init(
@@ -43,6 +45,13 @@ extension Configuration.ServiceEntry {
     .init(
       "tunnel", .duration(.milliseconds(10) ... .seconds(604_800)),
       "the same for what a request has opened: an upgrade such as WebSocket's, or CONNECT", default: "1h"),
+  ]
+
+  private static let keepAlive: [ConfigurationKey] = [
+    .init(
+      "interval", .duration(.milliseconds(100) ... .seconds(3600), word: "none"), "silence after which a PING is sent",
+      default: "30s"),
+    .init("timeout", .duration(.milliseconds(10) ... .seconds(60)), "without an answer it is ended", default: "10s"),
   ]
 
   private static let limits: [ConfigurationKey] = [

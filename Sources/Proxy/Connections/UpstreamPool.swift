@@ -265,6 +265,10 @@ extension Shard {
     if !sendProxyHeader(connection) { return }
     armReceive(connection)
     if connection.pointee.wire == .multiplexed {
+      connection.pointee.activeAt = state.pointee.now
+      http2State(connection).pointee.idleSince = state.pointee.now
+      http2State(connection).pointee.keepAlive.heard(now: state.pointee.now)
+      armMultiplexed(connection)
       markDirty(connection)
     } else if connection.pointee.exchange == noSlot {
       release(connection)

@@ -50,6 +50,7 @@ extension Shard {
     if h2.pointee.hasFailed { return count }
     h2.pointee.owner = owner
     h2.pointee.conduct.forgive(now: state.pointee.now)
+    h2.pointee.keepAlive.heard(now: state.pointee.now)
     let reception = h2.pointee.session.receive(UnsafeRawBufferPointer(start: bytes, count: count))
     h2.pointee.owner = nil
     if connection.pointee.flags.contains(.closing) { return count }
@@ -98,6 +99,7 @@ extension Shard {
       close(connection)
     } else {
       finishAfterFlush(connection)
+      waitForEnd(connection)
     }
   }
 
@@ -126,6 +128,10 @@ extension Shard {
 
   /// The time without a stream is over.
   func multiplexedExpired(_ connection: ConnectionPointer) {
+    if connection.pointee.role == .upstream {
+      upstreamMultiplexedExpired(connection)
+      return
+    }
     let h2 = http2State(connection)
     if connection.pointee.flags.contains(.finishAfterFlush) {
       close(connection)
@@ -165,14 +171,16 @@ extension Shard {
   private var restAfterNanoseconds: UInt64 { 1_000_000_000 }
 
   /// Ends every stream of a connection that is lost.
-  func loseStreams(_ connection: ConnectionPointer) {
+  ///
+  /// - Parameter code: INTERNAL_ERROR for one that broke, which may have gone stale before anything was sent on it.
+  func loseStreams(_ connection: ConnectionPointer, code: UInt32 = HTTP2Error.internal) {
     let h2 = http2State(connection)
     while h2.pointee.firstStream != noSlot {
       let stream = connections.pointer(h2.pointee.firstStream)
       // Nothing can be sent on it any more, not even a reset.
       forgetNumber(stream, h2)
       if stream.pointee.role == .upstream {
-        upstreamStreamLost(stream, code: HTTP2Error.internal)
+        upstreamStreamLost(stream, code: code)
       } else {
         close(stream)
       }
@@ -208,6 +216,7 @@ extension Shard {
   ) -> Bool {
     let connection = connections.pointer(h2.pointee.connection)
     if connection.pointee.flags.contains(.closing) { return false }
+    if type != HTTP2Frame.ping { h2.pointee.keepAlive.heardMore() }
     switch type {
     case HTTP2Frame.data where count == 0 && flags & HTTP2Frame.endStream == 0: return lose(h2)
     case HTTP2Frame.headers, HTTP2Frame.data: return true

@@ -61,14 +61,8 @@ extension Shard {
   private var streamsOfConnection: Int { 100 }
 
   private func stream(on connection: ConnectionPointer) -> Acquisition {
-    guard let stream = makeStream(connection) else { return .failed(.noDescriptor) }
-    connectionTimersOfUse(connection)
-    return .connection(stream)
-  }
-
-  /// While it connects its timer is that of connecting; in use it needs none.
-  private func connectionTimersOfUse(_ connection: ConnectionPointer) {
-    if connection.pointee.flags.isDisjoint(with: .connecting) { connectionTimers.cancel(connection.pointee.index) }
+    // Its timer looks for itself whether the connection idles.
+    makeStream(connection).map { .connection($0) } ?? .failed(.noDescriptor)
   }
 
   // MARK: Requests out
@@ -279,8 +273,8 @@ extension Shard {
       if endpoint.pointee.state == .draining || h2.pointee.isLeaving {
         retireHTTP2(connection)
       } else {
-        connectionTimers.schedule(
-          connection.pointee.index, deadline: deadline(after: service.pointee.policy.idleTimeoutNanoseconds))
+        h2.pointee.idleSince = state.pointee.now
+        armMultiplexed(connection)
       }
     }
     if service.pointee.pendingHead != noSlot { retryPending(service) }

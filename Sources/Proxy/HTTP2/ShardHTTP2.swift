@@ -28,6 +28,9 @@ struct HTTP2State {
   var owner: BufferOwner?
   /// What its peer has done that nobody needs (`HTTP2Conduct`).
   var conduct = HTTP2Conduct()
+  /// Of a connection towards an endpoint: whether that is there, and since when there is no stream.
+  var keepAlive = HTTP2KeepAlive()
+  var idleSince = MonotonicInstant(nanoseconds: 0)
   /// The peer's SETTINGS have come; and they have not been looked at yet.
   var hasSettings = false
   var hasNewSettings = false

@@ -31,6 +31,8 @@ struct ShardPolicy {
   /// Of requests to the service.
   let rate: RateLimit?
   let `protocol`: ServicePolicy.UpstreamProtocol
+  /// Nil where silent connections over HTTP/2 are not asked.
+  let keepAlive: HTTP2KeepAlive.Terms?
   /// The header that new connections begin with.
   let proxyHeader: ProxyHeader.Version?
 
@@ -51,6 +53,10 @@ struct ShardPolicy {
     rate = policy.rateLimit?.compiled
     // A header names one client, and a connection with HTTP/2 serves many.
     `protocol` = policy.proxyProtocol == .none ? policy.protocol : .http1
+    keepAlive = policy.keepAlive.interval.map {
+      HTTP2KeepAlive.Terms(
+        intervalNanoseconds: $0.wholeNanoseconds, timeoutNanoseconds: policy.keepAlive.timeout.wholeNanoseconds)
+    }
     proxyHeader = policy.proxyProtocol.version
   }
 

@@ -30,6 +30,7 @@ final class NodeMetrics: Sendable {
   let streams: CounterFamily
   let streamBytes: CounterFamily
   let http2Streams: GaugeFamily
+  let unansweredPings: CounterFamily
   let grpcResponses: CounterFamily
   let captured: CounterFamily
   let clientHellos: CounterFamily
@@ -58,6 +59,9 @@ final class NodeMetrics: Sendable {
       labels: ["service", "grpc_status"])
     http2Streams = registry.gauge(
       "fairlead_http2_streams", help: "Open streams of connections that carry HTTP/2.", labels: ["direction"])
+    unansweredPings = registry.counter(
+      "fairlead_http2_unanswered_pings_total",
+      help: "Connections to endpoints that were ended because a PING was not answered.")
     healthChecks = registry.counter(
       "fairlead_health_checks_total", help: "Active health checks, by what came of them.",
       labels: ["service", "outcome"])
@@ -304,6 +308,7 @@ final class ShardStatistics {
   let upstreamConnections: GaugeCell
   let downstreamStreams: GaugeCell
   let upstreamStreams: GaugeCell
+  let unansweredPings: CounterCell
   let requests: CounterCell
   let accepted: CounterCell
   let opened: CounterCell
@@ -349,6 +354,7 @@ final class ShardStatistics {
     upstreamConnections = common.connections.cell(shard: shard, labels: ["upstream"])
     downstreamStreams = metrics.http2Streams.cell(shard: shard, labels: ["downstream"])
     upstreamStreams = metrics.http2Streams.cell(shard: shard, labels: ["upstream"])
+    unansweredPings = metrics.unansweredPings.cell(shard: shard)
     shardConnections = metrics.shardConnections.cell(shard: shard, labels: ["\(shard)"])
     requests = metrics.shardRequests.cell(shard: shard, labels: ["\(shard)"])
     self.listeners = listeners.map { metrics.listenerConnections.cell(shard: shard, labels: [$0]) }
