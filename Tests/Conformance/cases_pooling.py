@@ -40,3 +40,70 @@ def _():
         expect(response.status == 200, response)
         expect([one.target for one in upstream.requests] == ["/first"], [one.line for one in upstream.requests])
         expect(dict(upstream.heads[0])[":path"] == "/second", upstream.heads)
+
+
+@case("pooling: responses to clients that read slowly do not use up the connection's window")
+def _():
+    size = 60_000
+    sent = {"bytes": 0, "responses": 0}
+
+    def window_of(peer):
+        return 65_535 - sent["bytes"] + sum(
+            one.window_increment for one in peer.frames
+            if isinstance(one, WindowUpdateFrame) and one.stream_id == 0)
+
+    def script(peer):
+        while True:
+            number = peer.next_request()
+            while window_of(peer) < size:
+                if not peer.read(60):
+                    return
+            out = peer.headers(number, [(":status", "200")], end=False)
+            for at in range(0, size, 15_000):
+                out += peer.data(number, b"x" * 15_000, end=at + 15_000 == size)
+            peer.send(out)
+            sent["bytes"] += size
+            sent["responses"] += 1
+
+    with Daemon(HTTP2Upstream(script), protocol="http2") as daemon:
+        client = daemon.client(first=settings(INITIAL_WINDOW_SIZE=0), credits=False)
+        for turn in range(1, 9):
+            numbers = [client.start("/large") for _ in range(10)]
+            eventually(
+                lambda: sent["responses"] == turn * len(numbers),
+                lambda: f"there was credit for {sent['responses']} responses, and no more")
+            for number in numbers:
+                client.send(reset(number))
+            client.expect_alive()
+
+
+@case("pooling: bodies whose stream is reset while they wait do not use up the client's window")
+def _():
+    def script(peer):
+        while True:
+            if not peer.read(60):
+                return
+
+    upstream = HTTP2Upstream(script, first=settings(INITIAL_WINDOW_SIZE=0))
+    with Daemon(upstream, protocol="http2", policy="timeouts: { request: 30s }") as daemon:
+        client = daemon.client()
+        client.expect_alive()
+        total = 0
+        for _ in range(20):
+            number = client.start("/up", end=False, method="POST")
+            for _ in range(4):
+                client.send(client.data(number, b"x" * 16_000))
+                total += 16_000
+            client.expect_alive()
+            client.send(reset(number))
+            client.expect_alive()
+
+        def left():
+            client.read(0)
+            credit = sum(
+                one.window_increment for one in client.frames
+                if isinstance(one, WindowUpdateFrame) and one.stream_id == 0)
+            return 65_535 + credit - total
+
+        # Credit comes when half of the window is used.
+        eventually(lambda: left() > 500_000, lambda: f"{left()} bytes of the window are left")
