@@ -107,3 +107,20 @@ def _():
 
         # Credit comes when half of the window is used.
         eventually(lambda: left() > 500_000, lambda: f"{left()} bytes of the window are left")
+
+
+@case("pooling: an answer that comes before its request was taken ends the stream")
+def _():
+    def script(peer):
+        while True:
+            number = peer.next_request(whole=False)
+            peer.respond(number, body=b"no")
+
+    upstream = HTTP2Upstream(script, first=settings(INITIAL_WINDOW_SIZE=0))
+    with Daemon(upstream, protocol="http2", policy="timeouts: { request: 4s }") as daemon:
+        client = daemon.client()
+        # Until its settings have come, a window is as large as the standard says.
+        client.get("/first")
+        for _ in range(3):
+            expect(client.post("/up", b"x" * 10_000).data == b"no", "the answer")
+        eventually(lambda: daemon.metric("fairlead_http2_streams", direction="upstream") == 0, "streams are left")

@@ -202,7 +202,11 @@ extension Shard {
     exchange.pointee.upstream = noSlot
     stream.pointee.exchange = noSlot
     endLoad(exchange)
-    if !exchange.pointee.flags.contains(.requestComplete) { close(stream) }
+    // What of the request has no credit yet is wanted by nobody: without a reset the stream would wait for that without end.
+    let isSent =
+      stream.pointee.flags.contains(.finished)
+      || stream.pointee.flags.contains(.finishAfterFlush) && stream.pointee.output.isEmpty
+    if !isSent { close(stream) }
     responseEnded(exchange)
   }
 
