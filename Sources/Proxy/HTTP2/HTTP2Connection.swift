@@ -154,8 +154,14 @@ extension Shard {
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: rest))
       return
     }
+    if h2.pointee.isLeaving {
+      // It has been told, and has not even taken that.
+      close(connection)
+      return
+    }
     h2.pointee.isLeaving = true
     h2.pointee.session.terminate(HTTP2Error.none)
+    connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: lingerNanoseconds))
     markDirty(connection)
   }
 
