@@ -124,3 +124,75 @@ def _():
         for _ in range(3):
             expect(client.post("/up", b"x" * 10_000).data == b"no", "the answer")
         eventually(lambda: daemon.metric("fairlead_http2_streams", direction="upstream") == 0, "streams are left")
+
+
+@case("pooling: an idle connection ends when its service's idle time is over")
+def _():
+    for idle in ("300ms", "1200ms"):
+        upstream = HTTP2Upstream()
+        with Daemon(upstream, protocol="http2", policy=f"timeouts: {{ idle: {idle} }}") as daemon:
+            client = daemon.client()
+            expect(client.get("/a").status == 200, "")
+            peer = upstream.peers[0]
+            eventually(lambda: peer.ended and peer.goaway, f"it stays, with an idle time of {idle}")
+
+
+def silent(upstream_connections):
+    """Answers one request, and from then on reads all and never closes."""
+    def script(peer):
+        peer.respond(peer.next_request())
+        while peer.read(60):
+            pass
+        upstream_connections.append(peer)
+        # The daemon has ended its side: ours stays.
+        threading.Event().wait(30)
+    return script
+
+
+@case("pooling: an endpoint that does not close its side is not waited for without end")
+def _():
+    ended = []
+    upstream = HTTP2Upstream(silent(ended))
+    with Daemon(upstream, protocol="http2", policy="timeouts: { request: 2s, idle: 500ms }") as daemon:
+        client = daemon.client()
+        expect(client.get("/a").status == 200, "")
+        client.close()
+        eventually(lambda: ended, "it does not end")
+        eventually(lambda: daemon.metric("fairlead_endpoint_connections") == 0, "the connection stays")
+
+
+@case("pooling: a connection whose only client left while it was made ages like any other")
+def _():
+    # A listener with a full queue: connecting takes a while.
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    full = []
+    for _ in range(3):
+        one = socket.socket()
+        one.setblocking(False)
+        one.connect_ex(listener.getsockname())
+        full.append(one)
+    with Daemon(protocol="http2", endpoints=["127.0.0.1:%d" % listener.getsockname()[1]],
+                policy="timeouts: { request: 8s, idle: 500ms, connect: 8s }") as daemon:
+        client = daemon.client()
+        number = client.start("/a")
+        eventually(lambda: daemon.metric("fairlead_endpoint_connections") == 1, "it does not connect")
+        client.send(reset(number))
+        client.expect_alive()
+        accepted = [listener.accept()[0] for _ in range(2)]
+        for one in full:
+            one.close()
+        listener.settimeout(8)
+        while True:
+            connection, _ = listener.accept()
+            connection.settimeout(1)
+            try:
+                if connection.recv(3) == b"PRI":
+                    break
+            except OSError:
+                pass
+        connection.sendall(settings().serialize())
+        eventually(lambda: daemon.metric("fairlead_endpoint_connections") == 0, "the connection stays", 5)
+        connection.close()
+        listener.close()

@@ -266,9 +266,9 @@ extension Shard {
     armReceive(connection)
     if connection.pointee.wire == .multiplexed {
       connection.pointee.activeAt = state.pointee.now
-      http2State(connection).pointee.idleSince = state.pointee.now
-      http2State(connection).pointee.keepAlive.heard(now: state.pointee.now)
-      armMultiplexed(connection)
+      let h2 = http2State(connection)
+      h2.pointee.keepAlive.heard(now: state.pointee.now)
+      if h2.pointee.streamCount == 0 { restMultiplexed(connection) } else { armMultiplexed(connection) }
       markDirty(connection)
     } else if connection.pointee.exchange == noSlot {
       release(connection)

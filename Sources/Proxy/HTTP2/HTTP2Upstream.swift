@@ -269,19 +269,25 @@ extension Shard {
       stream.pointee.exchange = noSlot
       if exchange.pointee.flags.contains(.tunnel) { tunnelLostUpstream(exchange) }
     }
-    guard connection.pointee.flags.isDisjoint(with: [.closing, .connecting]) else { return }
+    guard connection.pointee.flags.isDisjoint(with: .closing) else { return }
+    // While it connects its timer is that of connecting.
+    if connection.pointee.flags.isDisjoint(with: .connecting) { restMultiplexed(connection) }
     let service = services.service(connection.pointee.origin)
-    let h2 = http2State(connection)
-    let endpoint = service.pointee.endpoints + Int(connection.pointee.endpoint)
-    if h2.pointee.streamCount == 0 {
-      if endpoint.pointee.state == .draining || h2.pointee.isLeaving {
-        retireHTTP2(connection)
-      } else {
-        h2.pointee.idleSince = state.pointee.now
-        armMultiplexed(connection)
-      }
-    }
     if service.pointee.pendingHead != noSlot { retryPending(service) }
+  }
+
+  /// A connection has lost a stream, or has just been made, and perhaps for nobody: without a stream it ages.
+  func restMultiplexed(_ connection: ConnectionPointer) {
+    let h2 = http2State(connection)
+    guard h2.pointee.streamCount == 0 else { return }
+    let service = services.service(connection.pointee.origin)
+    let endpoint = service.pointee.endpoints + Int(connection.pointee.endpoint)
+    if endpoint.pointee.state == .draining || h2.pointee.isLeaving {
+      retireHTTP2(connection)
+    } else {
+      h2.pointee.idleSince = state.pointee.now
+      armMultiplexed(connection)
+    }
   }
 
   /// An endpoint is gone from discovery: its connections end when their streams have.
