@@ -8,6 +8,41 @@ from harness import (
     Daemon, HTTP1Upstream, HTTP2Upstream, WindowUpdateFrame, case, eventually, expect, ping, reset, settings)
 
 
+@case("pooling: an idle connection to one endpoint gives its place to a request for another")
+def _():
+    first, second = HTTP2Upstream(), HTTP2Upstream()
+    with Daemon(protocol="http2", endpoints=[first.address, second.address],
+                policy="limits: { connections: 1, pending: 8 }\ntimeouts: { request: 2s }") as daemon:
+        daemon.upstreams += [first, second]
+        client = daemon.client()
+        for place in range(20):
+            response = client.get(f"/{place}")
+            expect(response.status == 200, f"request {place}: {response}")
+
+
+@case("pooling: requests in HTTP/1 and HTTP/2 take turns in the only place there is")
+def _():
+    class Both(HTTP1Upstream):
+        def serve_one(self, connection):
+            if connection.recv(4, socket.MSG_PEEK | socket.MSG_WAITALL) == b"PRI ":
+                HTTP2Upstream.serve_one(self, connection)
+            else:
+                super().serve_one(connection)
+
+    upstream = Both()
+    upstream.script, upstream.first, upstream.heads, upstream.peers = None, None, [], []
+    with Daemon(upstream, protocol="same",
+                policy="limits: { connections: 1, pending: 8 }\ntimeouts: { request: 2s }") as daemon:
+        client = daemon.client()
+        for place in range(5):
+            response = client.get(f"/{place}")
+            expect(response.status == 200, f"request {place}: {response}")
+            with daemon.socket() as old:
+                old.sendall(b"GET /old HTTP/1.1\r\nhost: web\r\n\r\n")
+                answer = old.recv(65536)
+                expect(answer.startswith(b"HTTP/1.1 200"), f"request {place}: {answer}")
+
+
 @case("pooling: a request that waits to be spoken to in HTTP/2 does not get a connection with HTTP/1")
 def _():
     answers = []
@@ -40,6 +75,36 @@ def _():
         expect(response.status == 200, response)
         expect([one.target for one in upstream.requests] == ["/first"], [one.line for one in upstream.requests])
         expect(dict(upstream.heads[0])[":path"] == "/second", upstream.heads)
+
+
+@case("pooling: who waits for a stream gets one when the endpoint allows more of them")
+def _():
+    def script(peer):
+        number = peer.next_request()
+        while True:
+            peer.read(60)
+            if allow.get("more"):
+                peer.send(settings(MAX_CONCURRENT_STREAMS=100))
+                break
+        while True:
+            other = peer.next_request()
+            peer.respond(other)
+
+    allow = {}
+    upstream = HTTP2Upstream(script, first=settings(MAX_CONCURRENT_STREAMS=1))
+    with Daemon(upstream, protocol="http2",
+                policy="limits: { connections: 1, pending: 8 }\ntimeouts: { request: 60s }") as daemon:
+        client = daemon.client()
+        held = client.start("/held")
+        eventually(lambda: upstream.peers and upstream.peers[0].acknowledged >= 0 and upstream.heads, "no request")
+        numbers = [client.start(f"/{place}") for place in range(3)]
+        eventually(lambda: daemon.metric("fairlead_pending_requests") == 3, "they do not wait")
+        allow["more"] = True
+        upstream.peers[0].send(ping())
+        for number in numbers:
+            response = client.wait(number)
+            expect(response.status == 200, response)
+        client.send(reset(held))
 
 
 @case("pooling: responses to clients that read slowly do not use up the connection's window")

@@ -106,7 +106,7 @@ extension Shard {
   }
 
   /// Whether a connection to an endpoint that nobody chose may be used as well as another.
-  private func isWell(_ service: UnsafeMutablePointer<ShardService>, _ endpoint: UInt32) -> Bool {
+  func isWell(_ service: UnsafeMutablePointer<ShardService>, _ endpoint: UInt32) -> Bool {
     service.pointee.isPanicking || service.pointee.loads[Int(endpoint)].isHealthy
   }
 
@@ -124,13 +124,26 @@ extension Shard {
   }
 
   /// Closes one of the service's idle connections. False when it has none on this shard.
-  private func closeIdleConnection(of serviceIndex: UInt32) -> Bool {
-    guard let service = services.find(serviceIndex), service.pointee.idleCount > 0 else { return false }
+  func closeIdleConnection(of serviceIndex: UInt32) -> Bool {
+    guard let service = services.find(serviceIndex),
+      service.pointee.idleCount > 0 || service.pointee.multiplexedCount > 0
+    else { return false }
     let slots =
       serviceIndex == state.pointee.originalService ? Int(destinations?.count ?? 0) : service.pointee.endpointCount
-    for endpoint in 0..<slots where service.pointee.endpoints[endpoint].idleHead != noSlot {
-      close(connections.pointer(service.pointee.endpoints[endpoint].idleHead))
-      return true
+    for endpoint in 0..<slots {
+      if service.pointee.endpoints[endpoint].idleHead != noSlot {
+        close(connections.pointer(service.pointee.endpoints[endpoint].idleHead))
+        return true
+      }
+      var link = service.pointee.endpoints[endpoint].multiplexedHead
+      while link != noSlot {
+        let connection = connections.pointer(link)
+        link = connection.pointee.next
+        if isIdleMultiplexed(connection) {
+          close(connection)
+          return true
+        }
+      }
     }
     return false
   }
@@ -153,12 +166,24 @@ extension Shard {
     }
   }
 
-  /// A place has come free: the first that waits tries again.
+  /// A place has come free: the first that waits tries again. A place for a connection may have room for many of HTTP/2, and one
+  /// whose turn came to nothing leaves it to the next.
   func retryPending(_ service: UnsafeMutablePointer<ShardService>) {
-    guard service.pointee.pendingHead != noSlot else { return }
-    let exchange = exchanges.pointer(service.pointee.pendingHead)
-    leaveQueue(exchange)
-    dispatch(exchange)
+    var left = service.pointee.shared.pointee.connectionWaiters.value
+    while service.pointee.pendingHead != noSlot, left > 0 {
+      left -= 1
+      let slot = service.pointee.pendingHead
+      let generation = exchanges.generation(slot)
+      let exchange = exchanges.pointer(slot)
+      let mayLeaveRoom = exchange.pointee.flags.contains(.http2)
+      leaveQueue(exchange)
+      dispatch(exchange)
+      let isOver = !exchanges.isAllocated(slot) || exchanges.generation(slot) != generation
+      if isOver { continue }
+      guard mayLeaveRoom, exchange.pointee.phase != .pending, service.pointee.pendingHead != noSlot,
+        hasMultiplexedRoom(service)
+      else { return }
+    }
   }
 
   /// Whether an exchange's upstream connection speaks from the client's address.

@@ -72,6 +72,8 @@ extension Shard {
   func pump(_ connection: ConnectionPointer) {
     let h2 = http2State(connection)
     while connection.pointee.unsentByteCount < frameBacklogLimit, let frames = h2.pointee.session.nextFrame() {
+      // The end of a stream may have led to that of its connection.
+      if connection.pointee.flags.contains(.closing) { return }
       if let start = frames.baseAddress,
         !segments.appendCopy(&connection.pointee.output, start, frames.count)
       {
@@ -122,6 +124,8 @@ extension Shard {
 
   /// The peer has closed its side, or the connection broke: no stream can go on.
   func multiplexedBroke(_ connection: ConnectionPointer) {
+    // Who waited for one of its streams must not get it now.
+    http2State(connection).pointee.isLeaving = true
     loseStreams(connection)
     close(connection)
   }
@@ -226,6 +230,11 @@ extension Shard {
     switch type {
     case HTTP2Frame.data where count == 0 && flags & HTTP2Frame.endStream == 0: return lose(h2)
     case HTTP2Frame.headers, HTTP2Frame.data: return true
+    case HTTP2Frame.settings where flags & HTTP2Frame.acknowledgement == 0:
+      if !lose(h2) { return false }
+      // An endpoint may allow more streams than before.
+      if connection.pointee.role == .upstream { retryPending(services.service(connection.pointee.origin)) }
+      return true
     case HTTP2Frame.settings, HTTP2Frame.ping:
       if type == HTTP2Frame.settings, flags & HTTP2Frame.acknowledgement == 0 {
         h2.pointee.hasSettings = true

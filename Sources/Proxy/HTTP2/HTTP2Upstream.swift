@@ -25,27 +25,68 @@ extension Shard {
     _ exchange: ExchangePointer, _ service: UnsafeMutablePointer<ShardService>, _ endpoint: UInt32,
     _ source: PeerAddress
   ) -> Acquisition {
-    let pool = service.pointee.endpoints + Int(endpoint)
-    var link = pool.pointee.multiplexedHead
-    while link != noSlot {
-      let connection = connections.pointer(link)
-      link = connection.pointee.next
-      if connection.pointee.original == source, hasRoom(connection) { return stream(on: connection) }
+    if let connection = connectionWithRoom(service, endpoint, source) { return stream(on: connection) }
+    let speaks = isTransparent(exchange)
+    var opened = openWithinLimit(service, exchange.pointee.service, endpoint, source, speaks)
+    if opened == nil {
+      // At the limit, another endpoint will do as well; and what is idle and cannot serve has a place that can.
+      if exchange.pointee.pinned == noSlot {
+        for other in 0..<UInt32(service.pointee.endpointCount) where isWell(service, other) {
+          if let connection = connectionWithRoom(service, other, source) { return stream(on: connection) }
+        }
+      }
+      if closeIdleConnection(of: exchange.pointee.service) {
+        opened = openWithinLimit(service, exchange.pointee.service, endpoint, source, speaks)
+      }
     }
-    switch openWithinLimit(
-      service, exchange.pointee.service, endpoint, source, isTransparent(exchange))
-    {
+    switch opened {
     case .connection(let connection):
+      let pool = service.pointee.endpoints + Int(endpoint)
       guard beginHTTP2(connection) else { return .failed(.noDescriptor) }
       connection.pointee.next = pool.pointee.multiplexedHead
       if pool.pointee.multiplexedHead != noSlot {
         connections.pointer(pool.pointee.multiplexedHead).pointee.previous = connection.pointee.index
       }
       pool.pointee.multiplexedHead = connection.pointee.index
+      service.pointee.multiplexedCount &+= 1
       return stream(on: connection)
     case .failed(let error): return .failed(error)
     case .wait, nil: return joinQueue(exchange, service)
     }
+  }
+
+  /// A connection to the endpoint, for this client, that can take another stream.
+  private func connectionWithRoom(
+    _ service: UnsafeMutablePointer<ShardService>, _ endpoint: UInt32, _ source: PeerAddress
+  ) -> ConnectionPointer? {
+    let pool = service.pointee.endpoints + Int(endpoint)
+    guard pool.pointee.state == .live else { return nil }
+    var link = pool.pointee.multiplexedHead
+    while link != noSlot {
+      let connection = connections.pointer(link)
+      link = connection.pointee.next
+      if connection.pointee.original == source, hasRoom(connection) { return connection }
+    }
+    return nil
+  }
+
+  /// Whether some connection of a service can take another stream.
+  func hasMultiplexedRoom(_ service: UnsafeMutablePointer<ShardService>) -> Bool {
+    if service.pointee.multiplexedCount == 0 { return false }
+    for endpoint in 0..<service.pointee.endpointCount where service.pointee.endpoints[endpoint].state == .live {
+      var link = service.pointee.endpoints[endpoint].multiplexedHead
+      while link != noSlot {
+        let connection = connections.pointer(link)
+        link = connection.pointee.next
+        if hasRoom(connection) { return true }
+      }
+    }
+    return false
+  }
+
+  /// Whether a connection without a stream is only kept for who may come.
+  func isIdleMultiplexed(_ connection: ConnectionPointer) -> Bool {
+    connection.pointee.isServing && http2State(connection).pointee.streamCount == 0
   }
 
   private func hasRoom(_ connection: ConnectionPointer) -> Bool {
@@ -273,7 +314,12 @@ extension Shard {
     // While it connects its timer is that of connecting.
     if connection.pointee.flags.isDisjoint(with: .connecting) { restMultiplexed(connection) }
     let service = services.service(connection.pointee.origin)
-    if service.pointee.pendingHead != noSlot { retryPending(service) }
+    if service.pointee.pendingHead != noSlot {
+      retryPending(service)
+    } else if isIdleMultiplexed(connection), service.pointee.shared.pointee.connectionWaiters.value > 0 {
+      // Its place is worth more than itself: somebody waits on another shard.
+      close(connection)
+    }
   }
 
   /// A connection has lost a stream, or has just been made, and perhaps for nobody: without a stream it ages.
@@ -311,5 +357,6 @@ extension Shard {
     if next != noSlot { connections.pointer(next).pointee.previous = previous }
     connection.pointee.previous = noSlot
     connection.pointee.next = noSlot
+    services.service(connection.pointee.origin).pointee.multiplexedCount &-= 1
   }
 }

@@ -121,6 +121,8 @@ struct ShardService {
   var latencies: RecentLatencies?
   /// Idle connections to all its endpoints.
   var idleCount: UInt32 = 0
+  /// Open connections that carry HTTP/2.
+  var multiplexedCount: UInt32 = 0
   /// Exchanges that have it.
   var exchangeCount: UInt32 = 0
   /// Exchanges waiting for a connection, first come first served, linked by `Exchange.nextPending`.
