@@ -90,8 +90,10 @@ def switched():
     policy = "healthCheck: " + CHECK.format(service="shop.Cart")
     with Daemon(protocol="http2", endpoints=[one.address, other.address], policy=policy) as daemon:
         daemon.upstreams += [one, other]
+        # The metric is there with the first check.
         eventually(
-            lambda: daemon.metric("fairlead_health_checks_total", outcome="success") >= 2, "no check was passed")
+            lambda: "fairlead_health_checks_total{" in daemon.admin("/metrics")[1]
+            and daemon.metric("fairlead_health_checks_total", outcome="success") >= 2, "no check was passed")
         call(daemon, 20)
         expect(one.calls > 0 and other.calls > 0, f"{one.calls} and {other.calls} calls")
         for status in ["NOT_SERVING", "UNKNOWN"]:
