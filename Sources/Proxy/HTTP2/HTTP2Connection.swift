@@ -230,11 +230,6 @@ extension Shard {
     switch type {
     case HTTP2Frame.data where count == 0 && flags & HTTP2Frame.endStream == 0: return lose(h2)
     case HTTP2Frame.headers, HTTP2Frame.data: return true
-    case HTTP2Frame.settings where flags & HTTP2Frame.acknowledgement == 0:
-      if !lose(h2) { return false }
-      // An endpoint may allow more streams than before.
-      if connection.pointee.role == .upstream { retryPending(services.service(connection.pointee.origin)) }
-      return true
     case HTTP2Frame.settings, HTTP2Frame.ping:
       if type == HTTP2Frame.settings, flags & HTTP2Frame.acknowledgement == 0 {
         h2.pointee.hasSettings = true

@@ -71,6 +71,8 @@ extension Shard {
         startStream(exchange, stream)
       }
     }
+    // It may allow more streams than before.
+    retryPending(service)
   }
 
   /// The endpoint does not take the request on a stream: it is asked once more, over HTTP/1. Nothing was sent.

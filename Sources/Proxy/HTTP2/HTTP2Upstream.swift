@@ -30,7 +30,7 @@ extension Shard {
     var opened = openWithinLimit(service, exchange.pointee.service, endpoint, source, speaks)
     if opened == nil {
       // At the limit, another endpoint will do as well; and what is idle and cannot serve has a place that can.
-      if exchange.pointee.pinned == noSlot {
+      if exchange.pointee.pinned == noSlot, service.pointee.multiplexedCount > 0 {
         for other in 0..<UInt32(service.pointee.endpointCount) where isWell(service, other) {
           if let connection = connectionWithRoom(service, other, source) { return stream(on: connection) }
         }
