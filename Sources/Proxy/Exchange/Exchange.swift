@@ -402,6 +402,8 @@ extension Shard {
       armTimer(exchange)
       return
     }
+    // It is not known where it goes, and its timer is that of finding out, or of a rule's delay.
+    if exchange.pointee.service == noSlot { return }
     let service = services.service(exchange.pointee.service)
     let flags = exchange.pointee.flags
     guard flags.contains(.streaming) else {
