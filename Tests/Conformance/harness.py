@@ -78,10 +78,11 @@ class Daemon:
     """A running fairleadd. Leaving the `with` block checks what every case takes for granted: it is still alive, gives back
     every descriptor once its peers are gone, and ends with 0."""
 
-    def __init__(self, upstream=None, protocol="http1", endpoints=None, policy="", extra="", listener="", limits=""):
+    def __init__(self, upstream=None, protocol="http1", endpoints=None, policy="", extra="", listener="", limits="",
+                 more=None):
         self.directory = tempfile.mkdtemp(prefix="fairlead-conformance-")
         self.peers = []
-        self.upstreams = [upstream] if upstream else []
+        self.upstreams = ([upstream] if upstream else []) + list((more or {}).values())
         if endpoints is None:
             endpoints = [upstream.address] if upstream else ["127.0.0.1:1"]
         listed = ", ".join(f'"{host}"' for host in endpoints)
@@ -91,6 +92,7 @@ class Daemon:
             "listeners:",
             f'  - {{ name: outbound, address: "127.0.0.1:0", direction: outbound{listener} }}',
             "discovery:", "  - kind: static", "    prefix: static", "    services:", f"      web: [{listed}]",
+            *(f'      {name}: ["{one.address}"]' for name, one in (more or {}).items()),
             "delegations: |", "  /svc => /#/static ;",
             "services:", "  - name: /svc", f"    protocol: {protocol}",
         ]

@@ -8,6 +8,7 @@
 //   sendMirror    the original's request is whole   → the copy goes out
 
 import Base
+import Configuration
 import EventLoop
 import HTTP
 import Policy
@@ -58,6 +59,9 @@ extension Shard {
     sink.pointee.workload = original.pointee.workload
     sink.pointee.codec.phase = .complete
     if exchange.pointee.method == .head { sink.pointee.codec.flags.insert(.headRequest) }
+    // How its body is framed where that goes in HTTP/1, and what `protocol: same` means for it.
+    sink.pointee.codec.framing = requestHead.pointee.framing
+    if original.pointee.wire == .http2 { sink.pointee.codec.flags.insert(.cameInHTTP2) }
     let mirror = exchanges.pointer(index)
     mirror.initialize(
       to: Exchange(
@@ -66,31 +70,59 @@ extension Shard {
     mirror.pointee.phase = .naming
     mirror.pointee.hashKey = exchange.pointee.hashKey
     mirror.pointee.route.flags = [.isMirror]
-    mirror.pointee.flags = exchange.pointee.flags.intersection(.http2)
     mirror.pointee.requestHeadByteCount = exchange.pointee.requestHeadByteCount
     sink.pointee.exchange = index
     state.pointee.mirrorCount += 1
     return mirror
   }
 
-  /// Body bytes of a request that has a copy.
+  /// Body bytes of a request that has a copy. They are kept without a framing: what is spoken where the copy goes is known only
+  /// when it goes.
   func mirrorBody(
-    _ exchange: ExchangePointer, _ framing: BodyFraming, _ bytes: UnsafeMutableRawPointer, _ count: Int,
-    _ owner: BufferOwner
+    _ exchange: ExchangePointer, _ bytes: UnsafeMutableRawPointer, _ count: Int, _ owner: BufferOwner
   ) {
     let mirror = exchanges.pointer(exchange.pointee.route.mirror)
     let fits = Int(mirror.pointee.request.byteCount) + count <= heldByteCount
-    if fits, appendBody(&mirror.pointee.request, framing, bytes, count, owner) { return }
+    if fits, appendBody(&mirror.pointee.request, .untilClose, bytes, count, owner) { return }
     exchange.pointee.route.mirror = noSlot
     endMirror(mirror, .body)
   }
 
-  /// The end of a chunked body of a request that has a copy.
-  func mirrorLastChunk(_ exchange: ExchangePointer, _ trailers: UnsafeRawBufferPointer?) {
-    let mirror = exchanges.pointer(exchange.pointee.route.mirror)
-    if appendLastChunk(&mirror.pointee.request, trailers) == nil { return }
-    exchange.pointee.route.mirror = noSlot
-    endMirror(mirror, .body)
+  /// The trailer section of a request that has a copy.
+  func mirrorTrailers(_ exchange: ExchangePointer, _ trailers: UnsafeRawBufferPointer?) {
+    keepTrailers(exchanges.pointer(exchange.pointee.route.mirror), trailers)
+  }
+
+  /// A copy has its service: it goes there in HTTP/2, or its body gets HTTP/1's framing. False when that cannot be.
+  private func frameMirror(_ mirror: ExchangePointer) -> Bool {
+    let sink = connections.pointer(mirror.pointee.downstream)
+    switch services.service(mirror.pointee.service).pointee.policy.protocol {
+    case .http2: mirror.pointee.flags.insert(.http2)
+    case .same where sink.pointee.codec.flags.contains(.cameInHTTP2): mirror.pointee.flags.insert(.http2)
+    case .http1, .same: break
+    }
+    guard !mirror.pointee.flags.contains(.http2), case .chunked = sink.pointee.codec.framing else { return true }
+    var body = SegmentQueue()
+    segments.moveAll(from: &mirror.pointee.request, to: &body)
+    defer { segments.releaseAll(&body) }
+    let head = Int(mirror.pointee.requestHeadByteCount)
+    let bodyCount = Int(body.byteCount) - head
+    guard bodyCount >= 0, segments.move(head, from: &body, to: &mirror.pointee.request) else { return false }
+    if bodyCount > 0 {
+      let hasHeader = withUnsafeTemporaryAllocation(byteCount: 24, alignment: 8) { line in
+        guard let count = HTTP1Serializer.writeChunkHeader(bodyCount, into: line), let start = line.baseAddress else {
+          return false
+        }
+        return segments.appendCopy(&mirror.pointee.request, start, count)
+      }
+      guard hasHeader, segments.move(bodyCount, from: &body, to: &mirror.pointee.request),
+        appendText(&mirror.pointee.request, "\r\n")
+      else { return false }
+    }
+    let trailers = UnsafeRawBufferPointer(
+      start: Chunk(address: mirror.pointee.trailers).map { UnsafeRawPointer($0.bytes) },
+      count: Int(mirror.pointee.trailersByteCount))
+    return appendLastChunk(&mirror.pointee.request, trailers.isEmpty ? nil : trailers) == nil
   }
 
   /// The original ends before its request was whole.
@@ -120,7 +152,7 @@ extension Shard {
   /// It is known where a copy goes.
   func mirrorNamed(_ mirror: ExchangePointer, _ resolution: Resolution) {
     mirror.pointee.phase = .dispatching
-    guard case .service(let number) = settled(resolution), give(mirror, number) else {
+    guard case .service(let number) = settled(resolution), give(mirror, number), frameMirror(mirror) else {
       endMirror(mirror, .failed)
       return
     }

@@ -37,6 +37,8 @@ struct CodecFlags: OptionSet {
   static let otherProtocol = CodecFlags(rawValue: 1 << 5)
   /// A plain CONNECT.
   static let connect = CodecFlags(rawValue: 1 << 6)
+  /// The request that this is a copy of came in HTTP/2.
+  static let cameInHTTP2 = CodecFlags(rawValue: 1 << 7)
 }
 
 struct HTTP1Codec {

@@ -67,7 +67,7 @@ extension Shard {
     let framing =
       exchange.pointee.flags.contains(.http2)
       ? .untilClose : connections.pointer(exchange.pointee.downstream).pointee.codec.framing
-    if exchange.pointee.route.mirror != noSlot { mirrorBody(exchange, framing, bytes, count, owner) }
+    if exchange.pointee.route.mirror != noSlot { mirrorBody(exchange, bytes, count, owner) }
     guard exchange.pointee.upstream != noSlot else {
       if !appendBody(&exchange.pointee.request, framing, bytes, count, owner) { fail(exchange, .noDescriptor) }
       return
@@ -82,12 +82,12 @@ extension Shard {
 
   /// The end of a chunked request body, with the client's trailer section where it sent one.
   func sendRequestEnd(_ exchange: ExchangePointer, trailers: UnsafeRawBufferPointer?) {
+    if exchange.pointee.route.mirror != noSlot { mirrorTrailers(exchange, trailers) }
     if exchange.pointee.flags.contains(.http2) {
       keepTrailers(exchange, trailers)
       return
     }
     let refusal: Refusal?
-    if exchange.pointee.route.mirror != noSlot { mirrorLastChunk(exchange, trailers) }
     if exchange.pointee.upstream == noSlot {
       refusal = appendLastChunk(&exchange.pointee.request, trailers)
     } else {
