@@ -14,7 +14,8 @@ from cases_grpc import Server as GRPCServer
 from cases_websocket import Server as WebSocketServer
 from cases_websocket import echo as websocket_echo
 from harness import (
-    NO_ERROR, PATIENCE, Daemon, HTTP1Upstream, HTTP2Upstream, binary, case, eventually, expect)
+    NO_ERROR, PATIENCE, Daemon, HTTP1Upstream, HTTP2Upstream, binary, case, eventually, expect, settings,
+    window)
 
 NOTICE = 2**31 - 1
 
@@ -208,3 +209,18 @@ def _():
         expect(len(upstream.peers) >= 20, f"{len(upstream.peers)} connections")
         # It is no failure of the server, and costs nothing of its budget.
         expect(daemon.metric("fairlead_retry_budget_exhausted_total") == 0, "the budget")
+
+
+@case("drain: an answer that waits for its client's credit is sent before the connection ends")
+def _():
+    with Daemon(HTTP1Upstream()) as daemon:
+        client = daemon.client(first=settings(INITIAL_WINDOW_SIZE=0))
+        number = client.start("/a")
+        client.read_until(lambda: client.stream(number).fields, "the head")
+        by_signal(daemon)
+        client.read_until(lambda: client.ended or len(goaways(client)) == 2, "the second GOAWAY")
+        client.try_send(window(number, 1000))
+        response = client.wait(number)
+        expect(response.data == b"GET /a HTTP/1.1", f"{response} {goaways(client)}")
+        client.close()
+        daemon.expect_end()

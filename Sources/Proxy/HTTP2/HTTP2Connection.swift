@@ -141,24 +141,27 @@ extension Shard {
       close(connection)
       return
     }
+    let idleTimeout = limits.idleTimeoutNanoseconds
     var link = h2.pointee.firstStream
     while link != noSlot {
       let stream = connections.pointer(link)
       link = stream.pointee.next
-      if stream.pointee.exchange != noSlot || isStillTaking(stream) {
-        connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: limits.idleTimeoutNanoseconds))
+      // One without an exchange has its answer, and that may not have gone out yet.
+      let isWaiting = state.pointee.now.nanoseconds(since: stream.pointee.activeAt) < idleTimeout
+      if stream.pointee.exchange != noSlot || isWaiting || isStillTaking(stream) {
+        connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: idleTimeout))
         if state.pointee.isDraining, !h2.pointee.isLeaving { retireHTTP2(connection) }
         return
       }
     }
-    if !h2.pointee.isResting, !state.pointee.isDraining, restAfterNanoseconds < limits.idleTimeoutNanoseconds {
+    if !h2.pointee.isResting, !state.pointee.isDraining, restAfterNanoseconds < idleTimeout {
       h2.pointee.isResting = true
       h2.pointee.session.rest()
-      let rest = limits.idleTimeoutNanoseconds - restAfterNanoseconds
+      let rest = idleTimeout - restAfterNanoseconds
       connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: rest))
       return
     }
-    if h2.pointee.isLeaving {
+    if h2.pointee.isLeaving, !isStillTaking(connection) {
       // It has been told, and has not even taken that.
       close(connection)
       return

@@ -208,6 +208,8 @@ extension Shard {
     if stream.pointee.flags.contains(.closing) { return }
     segments.releaseAll(&stream.pointee.input)
     stream.pointee.flags.subtract([.inputHeld, .readPaused])
+    // The time its client has to take the rest begins.
+    stream.pointee.activeAt = state.pointee.now
     credit(stream)
     endStreamResponse(stream, trailers: nil)
     if stream.pointee.streamNumber == 0 { close(stream) }
