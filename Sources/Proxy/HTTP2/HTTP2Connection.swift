@@ -184,16 +184,14 @@ extension Shard {
   private var restAfterNanoseconds: UInt64 { 1_000_000_000 }
 
   /// Ends every stream of a connection that is lost.
-  ///
-  /// - Parameter code: INTERNAL_ERROR for one that broke, which may have gone stale before anything was sent on it.
-  func loseStreams(_ connection: ConnectionPointer, code: UInt32 = HTTP2Error.internal) {
+  func loseStreams(_ connection: ConnectionPointer) {
     let h2 = http2State(connection)
     while h2.pointee.firstStream != noSlot {
       let stream = connections.pointer(h2.pointee.firstStream)
       // Nothing can be sent on it any more, not even a reset.
       forgetNumber(stream, h2)
       if stream.pointee.role == .upstream {
-        upstreamStreamLost(stream, code: code)
+        upstreamStreamLost(stream, code: HTTP2Error.internal)
       } else {
         close(stream)
       }

@@ -128,7 +128,7 @@ extension Shard {
   private func giveUp(_ connection: ConnectionPointer) {
     statistics.unansweredPings.add(1)
     http2State(connection).pointee.isLeaving = true
-    loseStreams(connection, code: HTTP2Error.cancel)
+    loseStreams(connection)
     close(connection, abort: true)
   }
 

@@ -275,9 +275,9 @@ extension Shard {
     }
     let attempt = BrokenAttempt(
       isMethodIdempotent: exchange.pointee.method.isIdempotent,
-      // A reset of one stream is no sign of a connection gone stale; the end of a connection that has served before is.
-      isConnectionReused: code == HTTP2Error.internal && parent(stream).pointee.requestCount > 1
-        && !exchange.pointee.flags.contains(.responseStarted),
+      // A server that leaves an idle connection says so (GOAWAY). One that breaks is a failure, of all its streams at once: they
+      // do not go on for nothing.
+      isConnectionReused: false,
       progress: exchange.pointee.flags.contains(.requestStarted) ? .partlySent : .nothingSent,
       sawResponseByte: exchange.pointee.flags.contains(.responseStarted),
       isBodyReplayable: !exchange.pointee.flags.contains(.cannotReplay))
