@@ -63,7 +63,7 @@ final class Daemon {
     BuildInformation(libraries: [
       ("liburing", RingProbe.liburingVersion), ("libyaml", Configuration.yamlLibraryVersion),
       ("PCRE2", Pattern.engineVersion),
-      ("c-ares", DNSSource.resolverVersion), ("OpenSSL", "not linked"), ("nghttp2", HTTP2Session.libraryVersion),
+      ("c-ares", DNSSource.resolverVersion), ("OpenSSL", "not linked"), ("nghttp2", HTTP2Session.nghttp2Version),
     ])
   }
 

@@ -255,7 +255,7 @@ public final class HTTP2Settings: @unchecked Sendable {
 /// One session. A handle; one thread. Whoever makes it destroys it, not inside a handler.
 public struct HTTP2Session {
   /// The library's version, as it says itself.
-  public static var libraryVersion: String {
+  public static var nghttp2Version: String {
     nghttp2_version(0).flatMap { $0.pointee.version_str }.map { String(cString: $0) } ?? "unknown"
   }
 
