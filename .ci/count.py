@@ -1,4 +1,5 @@
-"""Adds up Swift Testing's event streams (one JSON object a line) and prints the closing line `N passed, N failed, N skipped`.
+"""Adds up Swift Testing's event streams (one JSON object a line): prints what failed, with the reason, and the closing line
+`N passed, N failed, N skipped`.
 
 The exit code is non-zero when a test failed, never ended, or when no test ran at all.
 """
@@ -6,10 +7,13 @@ The exit code is non-zero when a test failed, never ended, or when no test ran a
 import json
 import sys
 
+# What is said of a failed test here, at most; the whole of it stands in the runner's own output above.
+REASONS, CHARACTERS = 5, 2000
+
 
 def outcomes(path):
-    """Returns {test id: 'passed' | 'failed' | 'skipped'} and the number of test cases in one stream."""
-    result, functions, cases = {}, set(), 0
+    """Returns {test id: 'passed' | 'failed' | 'skipped'}, {test id: [why it failed]} and the number of cases in one stream."""
+    result, reasons, functions, cases = {}, {}, set(), 0
     with open(path, encoding="utf-8") as stream:
         for line in stream:
             try:
@@ -28,6 +32,11 @@ def outcomes(path):
                 result[identifier] = "failed"  # Until it ends otherwise.
             elif kind == "testCaseEnded":
                 cases += 1
+            elif kind == "issueRecorded" and not payload.get("issue", {}).get("isKnown"):
+                place = payload["issue"].get("sourceLocation", {})
+                reasons.setdefault(identifier, []).append(
+                    f"{place.get('fileID')}:{place.get('line')}: "
+                    + "\n".join(message.get("text", "") for message in payload.get("messages", [])))
             elif kind == "testSkipped":
                 result[identifier] = "skipped"
             elif kind == "testEnded":
@@ -38,19 +47,21 @@ def outcomes(path):
                     result[identifier] = "skipped"
                 else:
                     result[identifier] = "passed"
-    return result, cases
+    return result, reasons, cases
 
 
 def main(paths):
     totals = {"passed": 0, "failed": 0, "skipped": 0}
     all_cases = 0
     for path in paths:
-        result, cases = outcomes(path)
+        result, reasons, cases = outcomes(path)
         all_cases += cases
         for identifier, outcome in result.items():
             totals[outcome] += 1
             if outcome == "failed":
                 print(f"failed: {identifier}")
+                for reason in reasons.get(identifier, ["it never ended"])[:REASONS]:
+                    print("    " + reason[:CHARACTERS].strip().replace("\n", "\n    "))
     print(f"{all_cases} cases in {sum(totals.values())} tests")
     print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped")
     return 1 if totals["failed"] or not totals["passed"] else 0

@@ -65,7 +65,7 @@ enum ConformanceCases {
 
   static func expectPassed(_ sentence: String) throws {
     let outcome = try #require(ran.outcomes[sentence], "no outcome; \(problem)\(ran.problem)")
-    #expect(outcome.word == "passed", "\(outcome.text.suffix(6000))")
+    #expect(outcome.word == "passed", "\(sentence): \(outcome.text.suffix(6000))")
   }
 
   private static func lines(_ text: String) -> [String] { text.split(separator: "\n").map(String.init) }
