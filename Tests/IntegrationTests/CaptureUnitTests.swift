@@ -47,6 +47,22 @@ struct CaptureUnitTests {
     #expect(calls(host).count == 5)
   }
 
+  @Test("a stop that comes while a reload runs takes the rules away all the same")
+  func stopInReload() throws {
+    let host = try host()
+    defer { host.stop() }
+    try host.systemctl("start", "fairlead-capture.service")
+    try host.container.write(
+      "/usr/bin/fairlead",
+      "#!/bin/sh\necho \"$2\" >> /run/fairlead-capture.calls\ncase $2 in apply) exec sleep 20 ;; esac\n")
+    let asked = try host.container.systemctl("--no-block", "reload", "fairlead-capture.service")
+    #expect(asked.status == .exited(0), "\(asked)")
+    #expect(eventually { calls(host) == [applied, "apply"] }, "\(calls(host))")
+    try host.systemctl("stop", "fairlead-capture.service")
+    #expect(calls(host) == [applied, "apply", "remove"])
+    #expect(try host.container.property("ActiveState", of: "fairlead-capture.service") != "active")
+  }
+
   @Test(
     "inside its sandbox the unit really applies the rules, and takes them away",
     .enabled(if: findTool("iptables") != nil && findTool("ipset") != nil, "needs iptables and ipset"))
