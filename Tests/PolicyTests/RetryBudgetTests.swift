@@ -34,20 +34,33 @@ private final class Account: @unchecked Sendable {
 }
 
 @Suite struct RetryBudgetTests {
-  @Test("a new account has one second's free retries, and each comes back a second after it was taken")
+  @Test("a new account has one second's free retries, and they come back one by one when a second has passed")
   func free() {
     let account = Account()
     #expect(account.drain() == 10)
     account.advance(milliseconds: 999)
     #expect(account.drain() == 0)
-    account.advance(milliseconds: 2)
-    #expect((0..<4).allSatisfy { _ in account.withdraw() })
-    account.advance(milliseconds: 500)
-    #expect(account.drain() == 6)
-    account.advance(milliseconds: 502)
+    account.advance(milliseconds: 102)
+    #expect(account.drain() == 1)
+    account.advance(milliseconds: 401)
     #expect(account.drain() == 4)
+    account.advance(milliseconds: 501)
+    #expect(account.drain() == 5)
+    // From here on each comes back a second after it was taken.
+    account.advance(milliseconds: 500)
+    #expect(account.drain() == 5)
     // An hour's rest saves up a second.
     account.advance(milliseconds: 3_600_000)
+    #expect(account.drain() == 10)
+  }
+
+  @Test("an account that was not drawn on for a while is full again, however little was drawn")
+  func fullAgain() {
+    let account = Account()
+    for _ in 0..<50 {
+      #expect(account.withdraw() && account.withdraw() && account.withdraw())
+      account.advance(milliseconds: 1_301)
+    }
     #expect(account.drain() == 10)
   }
 
@@ -56,7 +69,7 @@ private final class Account: @unchecked Sendable {
     let account = Account(percent: 0, perSecond: UInt32(perSecond))
     for _ in 0..<3 {
       #expect(account.drain() == perSecond)
-      account.advance(milliseconds: 1_001)
+      account.advance(milliseconds: 2_001)
     }
   }
 
@@ -70,8 +83,8 @@ private final class Account: @unchecked Sendable {
       if account.withdraw() { taken.append(account.now.nanoseconds) }
     }
     for (first, last) in zip(taken, taken.dropFirst(perSecond)) { #expect(last - first >= second) }
-    // And they are used: forty seconds have passed.
-    #expect(taken.count >= perSecond * 36, "\(taken.count)")
+    // And they are used: forty seconds have passed. An account of one is full again whenever it is drawn on, and lets two pass.
+    #expect(taken.count >= perSecond * (perSecond == 1 ? 18 : 36), "\(taken.count)")
   }
 
   @Test(
@@ -156,8 +169,9 @@ private final class Account: @unchecked Sendable {
         account.deposit(1)
         for _ in 0..<3 where account.withdraw() { retried += 1 }
         // From the first second on.
-        let seconds = Int((account.now.nanoseconds - begun) / second) + 1
-        #expect(retried <= offered / 5 + 10 * seconds, "\(retried) of \(offered) in second \(seconds)")
+        let passed = max(account.now.nanoseconds - begun, second)
+        let free = Int(10 * passed / second)
+        #expect(retried <= offered / 5 + free, "\(retried) of \(offered) after \(passed) ns")
         account.now = account.now.advanced(byNanoseconds: second / UInt64(requestsPerSecond))
       }
     }

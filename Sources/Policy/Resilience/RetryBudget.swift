@@ -2,14 +2,14 @@
 // which a service is overloaded is the moment in which its clients triple the load.
 //
 // The manner is Finagle's: every request deposits a fraction of a retry, a retry withdraws a whole one, and what was deposited
-// is good for one window. One thing is stricter: the retries that are free each second are so many in any second there is,
-// the first of a storm too, so that over any span an upstream sees no more than its share of the requests of that span and
-// the window before it, and the free ones of each second that was begun.
+// is good for one window. Two things are stricter, for the retries that are free each second. They are so many in any second
+// there is, wherever it begins. And a storm that lasts t seconds, one or more, sees so many times t of them, not so many for
+// each second it began: what is drawn from a full account starts to come back only when a second has passed.
 
 public import Base
 import Synchronization
 
-/// The budget of one service, shared by all shards: some 160 bytes of atomics, written in place, no lock.
+/// The budget of one service, shared by all shards: some 170 bytes of atomics, written in place, no lock.
 ///
 /// It never allows a retry too many. Of two shards that ask for the last one at the same moment, both may be refused.
 public struct RetryBudget: ~Copyable, Sendable {
@@ -38,6 +38,9 @@ public struct RetryBudget: ~Copyable, Sendable {
   /// (20 bits). A part is whole again a second after its last one was taken; with ten free ones a second or fewer, each
   /// has a part of its own.
   private let free: InlineArray<10, Atomic<UInt64>> = InlineArray { _ in Atomic(0) }
+  /// The free retries over more than a second: when the account was last full (42 bits, in units of 2^16 ns) | how many were
+  /// taken since (22 bits). Both move on by whole seconds.
+  private let sinceFull = Atomic<UInt64>(0)
 
   /// An account with a second's worth of free retries and nothing else.
   public init() {}
@@ -63,6 +66,47 @@ public struct RetryBudget: ~Copyable, Sendable {
   public borrowing func remaining(_ terms: Terms, now: MonotonicInstant) -> Int64 { balance(terms, now) / Self.cost }
 
   private borrowing func withdrawFree(_ terms: Terms, _ now: MonotonicInstant) -> Bool {
+    guard terms.perSecond > 0, withdrawSinceFull(terms, now) else { return false }
+    if withdrawPart(terms, now) { return true }
+    // None in this second: not taken, then. The account may have been full again meanwhile.
+    var seen = sinceFull.load(ordering: .relaxed)
+    while seen & Self.sinceFullTakenMask > 0 {
+      let (done, original) = sinceFull.weakCompareExchange(expected: seen, desired: seen - 1, ordering: .relaxed)
+      if done { break }
+      seen = original
+    }
+    return false
+  }
+
+  /// Takes one, if with it no more than `perSecond` times the seconds since the account was full are taken, the first counting
+  /// whole.
+  private borrowing func withdrawSinceFull(_ terms: Terms, _ now: MonotonicInstant) -> Bool {
+    let perSecond = UInt64(terms.perSecond)
+    let mask = UInt64.max >> Self.sinceFullTakenBits
+    let stamp = now.nanoseconds >> Self.stampUnitShift & mask
+    var seen = sinceFull.load(ordering: .relaxed)
+    while true {
+      var (full, taken) = (seen >> Self.sinceFullTakenBits, seen & Self.sinceFullTakenMask)
+      var age = (stamp &- full) & mask
+      if age > mask / 2 { age = 0 }  // A clock behind the one that wrote.
+      if (max(age, Self.stampsOfSecond) - Self.stampsOfSecond) * perSecond / Self.stampsOfSecond >= taken {
+        (full, taken, age) = (stamp, 0, 0)
+      } else if age >= 2 * Self.stampsOfSecond {
+        let seconds = age / Self.stampsOfSecond - 1
+        full = (full + seconds * Self.stampsOfSecond) & mask
+        age -= seconds * Self.stampsOfSecond
+        taken -= seconds * perSecond
+      }
+      guard taken < max(age, Self.stampsOfSecond) * perSecond / Self.stampsOfSecond else { return false }
+      let (done, original) = sinceFull.weakCompareExchange(
+        expected: seen, desired: full << Self.sinceFullTakenBits | (taken + 1), ordering: .relaxed)
+      if done { return true }
+      seen = original
+    }
+  }
+
+  /// Takes one of the parts that are whole.
+  private borrowing func withdrawPart(_ terms: Terms, _ now: MonotonicInstant) -> Bool {
     let stamp = now.nanoseconds >> Self.stampUnitShift & Self.stampMask
     let perSecond = UInt64(terms.perSecond)
     for part in 0..<Self.partCount {
@@ -108,6 +152,8 @@ public struct RetryBudget: ~Copyable, Sendable {
   private static var partCount: UInt64 { 10 }
   private static var takenBits: UInt64 { 20 }
   private static var takenMask: UInt64 { (1 << 20) - 1 }
+  private static var sinceFullTakenBits: UInt64 { 22 }
+  private static var sinceFullTakenMask: UInt64 { (1 << 22) - 1 }
   private static var stampUnitShift: UInt64 { 16 }
   private static var stampMask: UInt64 { (1 << 44) - 1 }
   /// So many units apart, two stamps lie a second apart or more.
