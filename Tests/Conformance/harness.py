@@ -168,8 +168,24 @@ class Daemon:
         return int(re.search(r"RssAnon:\s+(\d+)", text)[1]) * 1024
 
     def processor_seconds(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        # The clock of another process (clock_getcpuclockid(3)): exact, where /proc counts ticks.
+        return time.clock_gettime(~self.process.pid << 3 | 2)
+
+    @contextlib.contextmanager
+    def expect_cost_below_ten_polite(self):
+        """What happens inside costs the daemon less processor time than ten connections with 500 requests each."""
+        before = self.processor_seconds()
+        yield
+        cost = self.processor_seconds() - before
+        client = self.client()
+        client.get("/polite")
+        before = self.processor_seconds()
+        for _ in range(10):
+            for number in [client.start("/polite") for _ in range(50)]:
+                client.wait(number)
+        polite = self.processor_seconds() - before
+        client.close()
+        expect(cost < 10 * polite, f"{cost * 1000:.1f} ms of processor time, a polite connection takes {polite * 1000:.1f}")
 
     def open_descriptors(self):
         """What they lead to, and how often. A socket has its own number, so one that closes does not make up for one that

@@ -26,10 +26,10 @@ private final class Side {
   private let memory: HTTP2Memory
   private let settings: HTTP2Settings
 
-  init(isServer: Bool, streams: UInt32 = 100, window: UInt32 = 65_536) throws {
+  init(isServer: Bool, streams: UInt32 = 100, window: UInt32 = 65_536, headerList: UInt32 = 65_536) throws {
     memory = try HTTP2Memory(sessions: 1)
     settings = try #require(
-      HTTP2Settings(.ofSides, concurrentStreams: streams, streamWindow: window, headerListBytes: 65_536))
+      HTTP2Settings(.ofSides, concurrentStreams: streams, streamWindow: window, headerListBytes: headerList))
     session = HTTP2Session(
       isServer: isServer, settings, context: Unmanaged.passUnretained(self).toOpaque(), memory: memory)
   }
@@ -133,10 +133,10 @@ private let get = [(":method", "GET"), (":scheme", "http"), (":authority", "web"
 struct HTTP2SessionTests {
   /// A client and a server that have exchanged their settings.
   private func withPair(
-    streams: UInt32 = 100, window: UInt32 = 65_536, _ body: (Side, Side) throws -> Void
+    streams: UInt32 = 100, window: UInt32 = 65_536, headerList: UInt32 = 65_536, _ body: (Side, Side) throws -> Void
   ) throws {
     let client = try Side(isServer: false)
-    let server = try Side(isServer: true, streams: streams, window: window)
+    let server = try Side(isServer: true, streams: streams, window: window, headerList: headerList)
     defer {
       client.end()
       server.end()
@@ -220,6 +220,27 @@ struct HTTP2SessionTests {
         try #require(given > 0)
       }
       #expect(server.streams[number]?.body.utf8.count == 5000)
+    }
+  }
+
+  @Test(
+    "fields are told up to four times of what a head may have, and one more ends the session", arguments: [false, true])
+  func fieldSection(isOver: Bool) throws {
+    try withPair(headerList: 4096) { client, server in
+      // As the sum of names, values and 32 for each.
+      let limit = 4 * 4096
+      let sum = get.reduce(0) { $0 + $1.0.utf8.count + $1.1.utf8.count + 32 }
+      let count = 12
+      let rest = limit - sum + (isOver ? 1 : 0)
+      let fields = (0..<count).map { place in
+        let share = rest / count + (place < rest % count ? 1 : 0)
+        return ("x", String(repeating: "v", count: share - 33))
+      }
+      let number = try ask(client, get + fields)
+      let reception = try server.receive(try client.takeOutput())
+      #expect(isOver ? reception == .flood : reception == .taken)
+      #expect(server.streams[number]?.fields.count == get.count + count - (isOver ? 1 : 0))
+      #expect(server.streams[number]?.isWhole == !isOver)
     }
   }
 

@@ -32,7 +32,9 @@ extension Configuration.Admin {
 extension Configuration.Limits {
   static let keys: [ConfigurationKey] = [
     .init(
-      "headerBytes", .size(.kibibytes(1) ... .mebibytes(1)), "a whole head, request line included", default: "32KiB"),
+      "headerBytes", .size(.kibibytes(1) ... .mebibytes(1)),
+      "a whole head, request line included; by HTTP/2, four times as much ends the connection",
+      default: "32KiB"),
     .init("headers", .integer(8...10_000), "fields of one head", default: "128"),
     .init(
       "requestLineBytes", .size(ByteCount(bytes: 128) ... .mebibytes(1)), "a request line; at most headerBytes",

@@ -170,17 +170,40 @@ public final class HTTP2Settings: @unchecked Sendable {
     let handlers: UnsafeMutablePointer<HTTP2Handlers>
     let context: HTTP2Handlers.Context
     var pages = HTTP2Memory.Pages()
+    /// Of the field section that is being received, as SETTINGS_MAX_HEADER_LIST_SIZE counts (RFC 9113 section 6.5.2).
+    var fieldSectionBytes: UInt32 = 0
+    let fieldSectionLimit: UInt32
+
+    /// A field of so many bytes. False when the section has grown past all reason.
+    mutating func takeField(_ count: Int) -> Bool {
+      let (sum, isMuch) = fieldSectionBytes.addingReportingOverflow(UInt32(clamping: count + 32))
+      fieldSectionBytes = sum
+      return !isMuch && sum <= fieldSectionLimit
+    }
+  }
+
+  /// A section that is longer than it may be is refused when it has ended; one that is so many times as long ends the connection.
+  /// It takes a few bytes to name one long field a thousand times, and long to look through what they say (CVE-2016-6581).
+  private static let fieldSectionExcess: UInt32 = 4
+
+  var fieldSectionLimit: UInt32 {
+    let (limit, isMuch) = headerListBytes.multipliedReportingOverflow(by: HTTP2Settings.fieldSectionExcess)
+    return isMuch ? .max : limit
   }
 
   private static func set(_ callbacks: OpaquePointer) {
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks) { _, frame, link in
-      guard let frame, let link = HTTP2Settings.link(link) else { return HTTP2Settings.failure }
+      guard let frame, let place = link, let link = HTTP2Settings.link(place) else { return HTTP2Settings.failure }
+      HTTP2Settings.change(place) { $0.fieldSectionBytes = 0 }
       let began = link.handlers.pointee.headBegan(link.context, frame.pointee.hd.stream_id)
       return began ? 0 : HTTP2Settings.resetStream
     }
     nghttp2_session_callbacks_set_on_header_callback(callbacks) {
       _, frame, name, nameLength, value, valueLength, _, link in
-      guard let frame, let link = HTTP2Settings.link(link) else { return HTTP2Settings.failure }
+      guard let frame, let place = link, let link = HTTP2Settings.link(place) else { return HTTP2Settings.failure }
+      guard HTTP2Settings.change(place, { $0.takeField(nameLength + valueLength) }) else {
+        return HTTP2Settings.failure
+      }
       link.handlers.pointee.field(
         link.context, frame.pointee.hd.stream_id, name, nameLength, value, valueLength)
       return 0
@@ -248,6 +271,10 @@ public final class HTTP2Settings: @unchecked Sendable {
     pointer?.assumingMemoryBound(to: Link.self).pointee
   }
 
+  private static func change<Result>(_ pointer: UnsafeMutableRawPointer, _ change: (inout Link) -> Result) -> Result {
+    change(&pointer.assumingMemoryBound(to: Link.self).pointee)
+  }
+
   static let failure = Int32(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
   static let resetStream = Int32(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue)
 }
@@ -269,7 +296,9 @@ public struct HTTP2Session {
   ///   - memory: outlives the session.
   public init?(isServer: Bool, _ settings: HTTP2Settings, context: HTTP2Handlers.Context, memory: HTTP2Memory) {
     link = .allocate(capacity: 1)
-    link.initialize(to: HTTP2Settings.Link(handlers: settings.handlers, context: context))
+    link.initialize(
+      to: HTTP2Settings.Link(
+        handlers: settings.handlers, context: context, fieldSectionLimit: settings.fieldSectionLimit))
     var created: OpaquePointer?
     _ = memory.takeLatest()
     let result =
@@ -321,7 +350,7 @@ public struct HTTP2Session {
     case taken
     /// The connection cannot go on: what `nextFrame` still gives (GOAWAY) is its end.
     case broken
-    /// The same, and nothing has been said yet: frames without an end, or answers that the peer does not read.
+    /// The same, and nothing has been said yet: frames or fields without an end, or answers that the peer does not read.
     case flood
   }
 
@@ -330,6 +359,7 @@ public struct HTTP2Session {
     guard let start = bytes.baseAddress else { return .taken }
     let taken = nghttp2_session_mem_recv(session, start.assumingMemoryBound(to: UInt8.self), bytes.count)
     if taken >= 0 { return .taken }
+    if link.pointee.fieldSectionBytes > link.pointee.fieldSectionLimit { return .flood }
     switch Int32(truncatingIfNeeded: taken) {
     case Int32(NGHTTP2_ERR_FLOODED.rawValue), Int32(NGHTTP2_ERR_TOO_MANY_CONTINUATIONS.rawValue): return .flood
     default: return .broken
