@@ -18,7 +18,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 import grpc  # noqa: E402
 
 from harness import (  # noqa: E402
-    CANCEL, INTERNAL_ERROR, NO_ERROR, PATIENCE, Daemon, HTTP2Upstream, case, die_with_parent, eventually, expect,
+    CANCEL, INTERNAL_ERROR, NO_ERROR, PATIENCE, REFUSED_STREAM, Daemon, HTTP2Upstream, case, die_with_parent, eventually, expect,
     reset)
 
 MIB = 1 << 20
@@ -258,6 +258,27 @@ def _():
         for timeout in (2, 50, None):
             unary(b"", timeout=timeout)
         expect(0 < left[0] <= 2 and 2 < left[1] < 60 and left[2] > 86_400, left)
+
+
+@case("grpc: an attempt that follows another is told what is left of the caller's deadline")
+def _():
+    told = []
+
+    def serve(peer):
+        while True:
+            number = peer.next_request()
+            told.append(peer.stream(number)["grpc-timeout"])
+            if len(told) == 1:
+                peer.send(reset(number, REFUSED_STREAM))
+            else:
+                peer.send(peer.headers(number, [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]))
+
+    with Daemon(HTTP2Upstream(serve), protocol="http2") as daemon:
+        client = daemon.client()
+        response = client.post("/t.T/A", b"", more=[("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "5S")])
+        expect(response.status == 200 and response["grpc-status"] == "0", response)
+        first, second = (int(one.removesuffix("u")) for one in told)
+        expect(4_000_000 < second < first <= 5_000_000, told)
 
 
 # Metadata and statuses
@@ -527,6 +548,29 @@ def _():
             daemon.expect_error("FL2105")
             expect_count(daemon, 14, 1)
             expect(daemon.metric("fairlead_connections", direction="downstream") == 1, "the client's connection")
+
+
+@case("grpc: a response that falls silent is UNAVAILABLE, and its server's stream is reset")
+def _():
+    ended = []
+
+    def silent(peer):
+        number = peer.next_request(whole=False)
+        peer.send(peer.headers(number, [(":status", "200"), ("content-type", "application/grpc")], end=False))
+        peer.send(peer.data(number, b"\0\0\0\0\1x"))
+        peer.read_until(lambda: peer.stream(number).reset is not None, "the end of the stream")
+        ended.append(peer.stream(number).reset)
+        while peer.read(60):
+            pass
+
+    with Daemon(HTTP2Upstream(silent), protocol="http2", policy="timeouts: { idle: 300ms }") as daemon, Channel(daemon) as channel:
+        call = channel.unary_stream("/t.T/List")(b"", timeout=PATIENCE)
+        expect(next(call) == b"x", "the message in front of it")
+        got, details = failure(lambda: next(call))
+        expect(got == "UNAVAILABLE" and "FL2105" in details, (got, details))
+        eventually(lambda: ended, "the server's stream stays open")
+        expect(ended == [CANCEL], ended)
+        expect_count(daemon, 14, 1)
 
 
 @case("grpc: a server that has enough of a client's messages ends the call, and nothing of it is left")

@@ -41,6 +41,21 @@ struct GRPCTests {
     ] as [(String, UInt64?)])
   func timeouts(_ text: String, _ expected: UInt64?) { #expect(timeout(text) == expected) }
 
+  @Test(
+    "a timeout is written in the finest unit that eight digits allow, and never as none",
+    arguments: [
+      (0, "1n"), (1, "1n"), (99_999_999, "99999999n"), (100_000_000, "100000u"), (1_999_999_999, "1999999u"),
+      (99_999_999_999, "99999999u"), (100_000_000_000, "100000m"), (86_400_000_000_000, "86400000m"),
+      (100_000_000_000_000, "100000S"), (.max, "5124095H"),
+    ] as [(UInt64, String)])
+  func written(_ nanoseconds: UInt64, _ expected: String) {
+    let text = withUnsafeTemporaryAllocation(byteCount: GRPCTimeout.encodedByteCount, alignment: 1) {
+      String(decoding: $0[..<GRPCTimeout.write(nanoseconds, into: $0)], as: UTF8.self)
+    }
+    #expect(text == expected)
+    #expect(timeout(text).map { $0 <= max(nanoseconds, 1) && $0 >= nanoseconds / 100 * 99 } == true)
+  }
+
   @Test("what overflows lasts for ever")
   func overflow() { #expect(timeout("99999999H") == .max) }
 

@@ -46,6 +46,17 @@ public struct HTTP2Fields: ~Copyable {
     add(name, UnsafeRawBufferPointer(start: value.utf8Start, count: value.utf8CodeUnitCount))
   }
 
+  /// Puts another value in place of a field's, where the head has that; it will not stand in the peer's table of fields.
+  public mutating func replace(_ name: StaticString, with value: UnsafeRawBufferPointer) {
+    let name = UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount)
+    for index in 0..<count
+    where equalIgnoringCase(UnsafeRawBufferPointer(start: entries[index].name, count: entries[index].namelen), name) {
+      entries[index].value = UnsafeMutablePointer(mutating: value.baseAddress?.assumingMemoryBound(to: UInt8.self))
+      entries[index].valuelen = value.count
+      entries[index].flags |= UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue)
+    }
+  }
+
   /// `:status`.
   public mutating func add(status: UInt16) {
     digits[0] = UInt8(truncatingIfNeeded: status / 100 % 10) + 0x30

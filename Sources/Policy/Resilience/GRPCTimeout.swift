@@ -24,4 +24,30 @@ public enum GRPCTimeout {
     let (nanoseconds, overflow) = count.multipliedReportingOverflow(by: unit)
     return overflow ? .max : nanoseconds
   }
+  /// The longest there is: eight digits and a unit.
+  public static let encodedByteCount = 9
+
+  /// Writes a timeout in the finest unit in which it takes eight digits at most, rounded down, but never zero: who has nothing left
+  /// has no call to make. Returns the number of bytes.
+  ///
+  /// - Parameter output: at least `encodedByteCount` bytes.
+  public static func write(_ nanoseconds: UInt64, into output: UnsafeMutableRawBufferPointer) -> Int {
+    guard output.count >= encodedByteCount else { return 0 }
+    let units: StaticString = "numSMH"
+    var (left, unit) = (max(nanoseconds, 1), 0)
+    while left > 99_999_999 {
+      left /= unit < 3 ? 1000 : 60
+      unit += 1
+    }
+    var count = 0
+    repeat {
+      output[count] = UInt8(truncatingIfNeeded: 0x30 + left % 10)
+      left /= 10
+      count += 1
+    } while left > 0
+    var digits = output[..<count]
+    digits.reverse()
+    output[count] = units.utf8Start[min(unit, 5)]
+    return count + 1
+  }
 }

@@ -18,6 +18,7 @@ extension Shard {
       endHedge(exchange, .failed)
       return
     }
+    if endBrokenCall(exchange, error) { return }
     exchange.pointee.errorCode = error.code
     statistics.countError(error)
     let downstream = connections.pointer(exchange.pointee.downstream)

@@ -14,6 +14,15 @@ extension Shard {
     exchange.pointee.callersDeadline = deadline(after: min(nanoseconds, 1 << 62))
   }
 
+  /// The endpoint is told what is left of it, in `http2.fields`: some has passed here, and with attempts before this one.
+  func tellGRPCTimeout(_ exchange: ExchangePointer) {
+    let deadline = exchange.pointee.callersDeadline
+    guard deadline.nanoseconds != .max else { return }
+    let left = deadline.nanoseconds(since: min(deadline, state.pointee.now))
+    let count = GRPCTimeout.write(left, into: http2.timeoutText)
+    http2.fields.pointee.replace("grpc-timeout", with: UnsafeRawBufferPointer(rebasing: http2.timeoutText[..<count]))
+  }
+
   /// The attempt has got a final response head, in `responseHead` over `bytes`: what it tells about the endpoint.
   func observeResponse(_ exchange: ExchangePointer, _ upstream: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
     let status = responseHead.pointee.status.code
@@ -62,8 +71,8 @@ extension Shard {
     observeAttempt(exchange, status: failed ? 503 : 200)
   }
 
-  /// A call's response has broken off. It ends with a status all the same, behind the messages that have come: of a reset a client
-  /// would make INTERNAL, its own mistake. False where the response has no such end.
+  /// A call's response has broken off, or stands still for too long. It ends with a status all the same, behind the messages
+  /// that have come: of a reset a client would make INTERNAL, its own mistake. False where the response has no such end.
   func endBrokenCall(_ exchange: ExchangePointer, _ error: ProxyError) -> Bool {
     let downstream = connections.pointer(exchange.pointee.downstream)
     guard exchange.pointee.flags.contains(.grpc), exchange.pointee.phase == .responding,

@@ -127,6 +127,7 @@ extension Shard {
       return
     }
     http2.fields.pointee.set(request: http2.requestHead.pointee, bytes, scheme: "http")
+    if exchange.pointee.flags.contains(.grpc) { tellGRPCTimeout(exchange) }
     let isWhole = exchange.pointee.flags.contains(.requestComplete)
     let hasBody =
       isSwitch || !isWhole || Int(exchange.pointee.request.byteCount) > count || exchange.pointee.trailersByteCount > 0
@@ -263,7 +264,7 @@ extension Shard {
       return
     }
     guard stream.pointee.codec.phase == .head else {
-      if !endBrokenCall(exchange, .responseTruncated) { fail(exchange, .responseTruncated) }
+      fail(exchange, .responseTruncated)
       return
     }
     if code == HTTP2Error.refusedStream {

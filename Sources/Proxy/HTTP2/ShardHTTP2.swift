@@ -11,6 +11,7 @@
 import Base
 import EventLoop
 import HTTP
+import Policy
 
 /// The part of a connection that only HTTP/2 has. In a slab: it does not move, and its address is its session's context.
 struct HTTP2State {
@@ -114,6 +115,8 @@ final class ShardHTTP2 {
   let client: HTTP2Settings
   /// Heads on their way out.
   let fields: UnsafeMutablePointer<HTTP2Fields>
+  /// A value for one of them, until it is submitted.
+  let timeoutText: UnsafeMutableRawBufferPointer
   /// Heads that were written as text and are parsed again to be sent as fields.
   let requestHead: UnsafeMutablePointer<RequestHead>
   let responseHead: UnsafeMutablePointer<ResponseHead>
@@ -134,6 +137,7 @@ final class ShardHTTP2 {
     let maximum = limits.headers + 16
     fields = .allocate(capacity: 1)
     fields.initialize(to: HTTP2Fields(maximumFields: maximum))
+    timeoutText = .allocate(byteCount: GRPCTimeout.encodedByteCount, alignment: 1)
     requestHead = .allocate(capacity: 1)
     requestHead.initialize(to: RequestHead(maximumFields: maximum))
     responseHead = .allocate(capacity: 1)
@@ -146,6 +150,7 @@ final class ShardHTTP2 {
     states.destroy()
     fields.deinitialize(count: 1)
     fields.deallocate()
+    timeoutText.deallocate()
     requestHead.deinitialize(count: 1)
     requestHead.deallocate()
     responseHead.deinitialize(count: 1)
