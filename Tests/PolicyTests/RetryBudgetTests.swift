@@ -156,6 +156,15 @@ private final class Account: @unchecked Sendable {
     #expect((50...70).contains(count), "\(count)")
   }
 
+  @Test("what was drawn under generous terms is no debt under others")
+  func fewer() {
+    let account = Account(percent: 0, perSecond: 1_000)
+    #expect(account.drain() == 1_000)
+    account.advance(milliseconds: 2_100)
+    let fewer = RetryBudget.Terms(percent: 0, perSecond: 10, windowNanoseconds: 10 * second)
+    #expect((0..<20).filter { _ in account.budget.pointee.withdraw(fewer, now: account.now) }.count == 10)
+  }
+
   @Test(
     "a service that fails everything sees its requests, a fifth more, and ten a second", arguments: [1, 20, 100, 2_000])
   func storm(requestsPerSecond: Int) {

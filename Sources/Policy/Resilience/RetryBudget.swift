@@ -89,6 +89,8 @@ public struct RetryBudget: ~Copyable, Sendable {
       var (full, taken) = (seen >> Self.sinceFullTakenBits, seen & Self.sinceFullTakenMask)
       var age = (stamp &- full) & mask
       if age > mask / 2 { age = 0 }  // A clock behind the one that wrote.
+      // More than two seconds' worth was taken under other terms, which hold no more.
+      if taken > 2 * perSecond { taken = 0 }
       if (max(age, Self.stampsOfSecond) - Self.stampsOfSecond) * perSecond / Self.stampsOfSecond >= taken {
         (full, taken, age) = (stamp, 0, 0)
       } else if age >= 2 * Self.stampsOfSecond {
