@@ -28,16 +28,29 @@ extension Administration {
       return reply(report)
     }
     guard let override = explainOverride(query, listener, node, &report) else { return reply(report) }
-    let destinations = rule?.rule.action.destinations ?? []
+    let destinations = (rule?.rule.action.destinations ?? []).filter { $0.weight > 0 }
     if destinations.isEmpty {
-      explain(node.explain(head: query.head, override: override), "host: \(query.host)", node, &report)
+      let names = node.explain(head: query.head, override: override)
+      explain(names, names.isByHost ? "host: \(query.host)" : "the identifiers", rule, node, &report)
     } else {
       for destination in destinations {
         explain(
-          node.explain(name: destination.name, override: override), "the rule's \(destination.name)", node, &report)
+          node.explain(name: destination.name, override: override), "the rule's \(destination.name)", rule, node,
+          &report)
       }
     }
+    if let abort = rule?.rule.action.abort { explain(abort, &report) }
     reply(report)
+  }
+
+  /// Whatever else would become of the requests that the rule does not let through.
+  private func explain(_ abort: RouteAction.Abort, _ report: inout ExplainReport) {
+    if abort.share == .all {
+      report.status = Int(abort.status)
+      report.verdict = "the rule aborts it with \(abort.status)"
+    } else if abort.share.millionths > 0 {
+      report.verdict += "; the rule aborts \(abort.share)% with \(abort.status)"
+    }
   }
 
   /// What the request itself wants to be delegated by, where its listener believes clients; nil when that ends it.
@@ -115,7 +128,8 @@ extension Administration {
 
   /// One name that the request may go to.
   private func explain(
-    _ names: NameExplanation, _ subject: String, _ node: Node, _ report: inout ExplainReport
+    _ names: NameExplanation, _ subject: String, _ rule: Configuration.Route?, _ node: Node,
+    _ report: inout ExplainReport
   ) {
     report.steps.append(
       ExplainReport.Step(
@@ -136,7 +150,7 @@ extension Administration {
         ExplainReport.Endpoint(
           service: service.name, address: $0.endpoint.address.description, state: $0.state, weight: $0.effectiveWeight)
       }
-      report.policy += configuration.policySettings(for: service.policyName).map {
+      report.policy += configuration.policySettings(for: service.policyName, route: rule).map {
         ExplainReport.Setting(service: service.boundName, name: $0.name, value: $0.value, place: $0.place)
       }
     }

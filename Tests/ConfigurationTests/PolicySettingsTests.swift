@@ -39,6 +39,28 @@ struct PolicySettingsTests {
     #expect(try settings("/other")["timeouts.request"] == "15s default")
   }
 
+  @Test("are those of the rule that has the request, where it has some of its own")
+  func ofRule() throws {
+    let routes = """
+      routes:
+        - match: { hosts: [a] }
+          to: /svc/web
+          timeout: 200ms
+          retries: { limit: 1, backoff: { min: 5ms } }
+        - { match: { hosts: [b] }, to: /svc/web }
+      """
+    let configuration = try Configuration.parse(text + "\n" + routes, name: "f.yaml", hostName: "host")
+    func settings(_ route: Int) throws -> [String: String] {
+      let settings = configuration.policySettings(
+        for: try Path(parsing: "/svc/web"), route: configuration.routes[route])
+      return Dictionary(uniqueKeysWithValues: settings.map { ($0.name, "\($0.value) \($0.place ?? "default")") })
+    }
+    let first = try settings(0)
+    #expect(first["timeouts.request"] == "200ms f.yaml:14:5" && first["retries.limit"] == "1 f.yaml:14:5")
+    #expect(first["retries.backoff.min"] == "5ms f.yaml:14:5" && first["retries.classifier"] == "read-5xx default")
+    #expect(try settings(1) == self.settings("/svc/web"))
+  }
+
   @Test("say of every default what the policy has")
   func complete() throws {
     let count = ConfigurationKey.all(of: Configuration.ServiceEntry.keys).count { $0.key.defaultText != nil }

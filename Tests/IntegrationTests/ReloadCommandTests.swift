@@ -260,6 +260,13 @@ struct ExplainCommandTests {
         - { name: health, match: { path: { exact: /healthz } }, respond: { status: 204 } }
         - { name: cart, match: { hosts: [shop], path: { prefix: /cart }, methods: [POST] }, to: /svc/web }
         - { name: lost, match: { hosts: [lost] }, to: /svc/empty }
+        - name: own
+          match: { hosts: [own] }
+          split: [ { to: /svc/web, weight: 1 }, { to: /svc/empty, weight: 0 } ]
+          timeout: 3s
+          retries: { limit: 7 }
+          fault: { abort: { percent: 5, status: 500 } }
+        - { name: broken, match: { hosts: [broken] }, to: /svc/web, fault: { abort: { status: 503 } } }
       """
     try withFairlead(options, upstreams: [upstream]) { process in
       func run(_ arguments: [String]) throws -> String {
@@ -276,6 +283,32 @@ struct ExplainCommandTests {
       #expect(
         try run(["http://lost/"]).hasSuffix("the proxy answers 503 itself (FL2201): the service has no endpoint\n"))
       #expect(try run(["http://web/"]).hasSuffix("it is sent to the endpoint of /#/static/web\n"))
+      // What the rule says of its own is in force, and names without a share are nobody's destination.
+      let own = try run(["http://own/"])
+      for (name, value) in [("timeouts.request", "3s"), ("retries.limit", "7")] {
+        let line = own.split(separator: "\n").first { $0.hasPrefix("\(name) ") }.map(String.init) ?? ""
+        #expect(line.contains(" \(value) ") && !line.hasSuffix("default"), "\(line)")
+      }
+      #expect(!own.contains("/#/static/empty"), "\(own)")
+      #expect(own.hasSuffix("it is sent to the endpoint of /#/static/web; the rule aborts 5% with 500\n"), "\(own)")
+      #expect(try run(["http://broken/"]).hasSuffix("the rule aborts it with 503\n"))
+    }
+  }
+
+  @Test("what a request is called is what the identifiers say, port and all")
+  func explainsIdentifiers() throws {
+    let upstream = try ScriptedUpstream(.answering)
+    var options = FairleadOptions(upstream)
+    options.extra = "identifiers: [ { kind: header, name: x-name }, { kind: host, port: true } ]"
+    options.delegations = ["/svc => /#/static ;", "/svc/web:99 => /#/static/web ;"]
+    try withFairlead(options, upstreams: [upstream]) { (process) throws in
+      func name(_ arguments: [String]) throws -> String {
+        let run = try Child.run([FairleadProcess.commandPath, "--socket", process.admin.path, "explain"] + arguments)
+        let line = run.output.split(separator: "\n").first { $0.hasPrefix("name ") }.map(String.init) ?? run.error
+        return line.split(separator: " ").joined(separator: " ")
+      }
+      #expect(try name(["http://web:99/"]) == "name host: web:99 /svc/web:99 -")
+      #expect(try name(["http://other/", "-H", "x-name: web"]) == "name the identifiers /svc/web -")
     }
   }
 

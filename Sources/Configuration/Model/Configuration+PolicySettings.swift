@@ -1,5 +1,6 @@
 // The policy of one service, key by key, with the line that decides each: for people who ask why.
 
+import Base
 public import Policy
 
 /// One key of the policy in force for a service.
@@ -28,8 +29,9 @@ extension Configuration {
     zip(services, other.services).allSatisfy { $0.places.lines == $1.places.lines }
   }
 
-  /// What `policy(for:)` merges, before it is merged: the defaults, and over them what every matching entry says.
-  public func policySettings(for name: Path) -> [PolicySetting] {
+  /// What `policy(for:)` merges, before it is merged: the defaults, over them what every matching entry says, and over that
+  /// what the rule says that has the request.
+  public func policySettings(for name: Path, route: Route? = nil) -> [PolicySetting] {
     var settings: [String: PolicySetting] = [:]
     var order: [String] = []
     func set(_ setting: PolicySetting) {
@@ -43,6 +45,15 @@ extension Configuration {
     for entry in services where name.hasPrefix(entry.name) {
       for (path, value) in PrintedValue(of: entry)?.leaves ?? [] where path != "name" {
         set(PolicySetting(name: path, value: value.shown, place: entry.places.lines[path]))
+      }
+    }
+    if let route {
+      let place = route.line > 0 ? route.place : nil
+      if let timeout = route.rule.action.timeout {
+        set(PolicySetting(name: "timeouts.request", value: timeout.shortText, place: place))
+      }
+      for (path, value) in PrintedValue(of: route.retries)?.leaves ?? [] {
+        set(PolicySetting(name: "retries.\(path)", value: value.shown, place: place))
       }
     }
     return order.compactMap { settings[$0] }

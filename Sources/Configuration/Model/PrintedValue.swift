@@ -25,6 +25,10 @@ enum PrintedValue: Hashable {
     self.init { json in json.object { entry.write(to: &$0) } }
   }
 
+  init?(of retries: Configuration.Retries) {
+    self.init { json in json.object { retries.write(to: &$0) } }
+  }
+
   private init?(_ write: (inout JSONWriter) -> Void) {
     var json = JSONWriter(reserving: 64 << 10)
     write(&json)

@@ -30,6 +30,8 @@ public struct NameExplanation: Sendable {
 
   /// Of a host that cannot be a name: what stands for all of them.
   public let logicalName: Path
+  /// Whether it is the request's host that says it, and no other identifier.
+  public internal(set) var isByHost = false
   /// Why the host cannot be a name; nil when it can.
   public let refusal: String?
   public let steps: [DelegationStep]
@@ -77,12 +79,15 @@ extension Node {
   ///   - head: a whole HTTP/1 request head.
   ///   - override: added to the table.
   public func explain(head bytes: [UInt8], override: [DelegationEntry] = []) -> NameExplanation {
-    let (subject, refusal) = identified(bytes)
-    switch subject {
-    case .name(let name): return explain(name: name, override: override)
-    case .nothing(let error):
-      return explain(name: HostIdentifier.defaultPrefix, override, refusal: refusal, otherwise: error)
-    }
+    let (subject, refusal, isByHost) = identified(bytes)
+    var explanation =
+      switch subject {
+      case .name(let name): explain(name: name, override: override)
+      case .nothing(let error):
+        explain(name: HostIdentifier.defaultPrefix, override, refusal: refusal, otherwise: error)
+      }
+    explanation.isByHost = isByHost
+    return explanation
   }
 
   private enum Called {
@@ -91,31 +96,33 @@ extension Node {
   }
 
   /// As `Shard.identify`, with what is wrong in words.
-  private func identified(_ bytes: [UInt8]) -> (Called, refusal: String?) {
+  private func identified(_ bytes: [UInt8]) -> (Called, refusal: String?, isByHost: Bool) {
     bytes.withUnsafeBytes { bytes in
       var head = RequestHead()
       guard case .complete = HTTP1Parser.parseRequest(bytes, into: &head, limits: HTTP1Limits()) else {
-        return (.nothing(.badName), "this is no request")
+        return (.nothing(.badName), "this is no request", false)
       }
       return withUnsafeTemporaryAllocation(byteCount: Path.maximumByteCount, alignment: 8) { scratch in
         switch snapshot.identifiers.identify(head, bytes, scratch: scratch) {
-        case .host: return Self.named(head.authorityRange.slice(of: bytes))
+        case .host:
+          let (called, refusal) = named(head.authorityRange.slice(of: bytes))
+          return (called, refusal, true)
         case .fixed(let index):
-          guard let target = snapshot.fixedTargets[index] else { return (.nothing(.unknownName), nil) }
-          return (.name(snapshot.targets[Int(target)]), nil)
-        case .none: return (.nothing(.unknownName), "no identifier applies")
-        case .refused: return (.nothing(.badName), "what it is called cannot be a name")
+          guard let target = snapshot.fixedTargets[index] else { return (.nothing(.unknownName), nil, false) }
+          return (.name(snapshot.targets[Int(target)]), nil, false)
+        case .none: return (.nothing(.unknownName), "no identifier applies", false)
+        case .refused: return (.nothing(.badName), "what it is called cannot be a name", false)
         case .name(let count, _):
           let text = String(decoding: scratch[..<min(count, scratch.count)], as: UTF8.self)
-          return (try? Path(parsing: text)).map { (.name($0), nil) } ?? (.nothing(.badName), nil)
+          return (try? Path(parsing: text)).map { (.name($0), nil, false) } ?? (.nothing(.badName), nil, false)
         }
       }
     }
   }
 
-  private static func named(_ host: UnsafeRawBufferPointer) -> (Called, refusal: String?) {
+  private func named(_ host: UnsafeRawBufferPointer) -> (Called, refusal: String?) {
     do throws(HostRefusal) {
-      return (.name(try HostIdentifier().identify(host)), nil)
+      return (.name(try HostIdentifier(keepsPort: snapshot.identifiers.keepsPort).identify(host)), nil)
     } catch {
       return (.nothing(host.isEmpty ? .noHost : .badName), error.description)
     }
