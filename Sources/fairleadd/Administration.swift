@@ -284,7 +284,7 @@ private func row(
     owner: connection.origin < owners.count ? owners[connection.origin] : "",
     workload: connection.isDownstream && connection.workload < workloads.count ? workloads[connection.workload] : nil,
     state: connection.state.rawValue,
-    protocolName: connection.isTunnel ? "tunnel" : "http1", ageSeconds: Double(connection.ageNanoseconds) / 1e9,
+    protocolName: connection.wireProtocol.rawValue, ageSeconds: Double(connection.ageNanoseconds) / 1e9,
     idleSeconds: Double(connection.idleNanoseconds) / 1e9,
     requests: UInt64(connection.requestCount), bytesIn: connection.bytesReceived, bytesOut: connection.bytesSent)
 }

@@ -84,6 +84,34 @@ struct HTTP2Tests {
     }
   }
 
+  @Test("the table of connections says what is spoken on each, and a stream is none of its own", arguments: Pairing.all)
+  func connections(_ pairing: Pairing) throws {
+    try withNginx(pairing) { daemon, _ in
+      for _ in 0..<2 { #expect(try curl(daemon, "/204", [pairing.clientOption]).status == 204) }
+      // One that is under way while it is asked.
+      try daemon.directory.write("upload", megabyte)
+      let client = try Child(
+        [
+          "curl", "-sSg", pairing.clientOption, "--limit-rate", "1k", "-T", daemon.directory.path("upload"), "-H",
+          "Expect:", "--connect-to", "::\(daemon.address)", "http://web/echo",
+        ], directory: daemon.directory, name: "curl")
+      defer { client.stop() }
+      let isActive = try eventually {
+        let table = try daemon.admin.json("/connections")
+        let rows = table["connections"].elements
+        #expect(table["total"].number == Double(rows.count), "\(table)")
+        return ["downstream", "upstream"].allSatisfy { direction in
+          rows.contains {
+            $0["direction"].text == direction && $0["state"].text == "active"
+              && $0["protocol"].text == (direction == "upstream" ? pairing.server : pairing.client)
+              && ($0["requests"].number ?? 0) > 0
+          }
+        }
+      }
+      #expect(isActive)
+    }
+  }
+
   @Test("GET, HEAD, POST with and without a length, 204 and 304, byte for byte", arguments: Pairing.all)
   func matrix(_ pairing: Pairing) throws {
     try withNginx(pairing) { daemon, _ in

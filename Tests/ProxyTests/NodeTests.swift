@@ -156,7 +156,7 @@ struct NodeTests {
       #expect(downstream[0].requestCount == 2)
       #expect(downstream[0].origin == 0)
       #expect(downstream[0].state == .idle)
-      #expect(!downstream[0].isTunnel)
+      #expect(downstream[0].wireProtocol == .http1)
       #expect(downstream[0].bytesReceived > 0 && downstream[0].bytesSent > 0)
       let upstreams = connections.filter { !$0.isDownstream }
       try #require(upstreams.count == 1)

@@ -113,6 +113,7 @@ extension Shard {
     let parent = parent(stream)
     let h2 = http2State(parent)
     stream.pointee.codec.reset()
+    parent.pointee.requestCount &+= 1
     let isSwitch = exchange.pointee.flags.contains(.webSocket)
     if isSwitch, !canSwitch(exchange, stream, h2) { return }
     let first = segments.segment(exchange.pointee.request.head)

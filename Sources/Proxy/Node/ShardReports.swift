@@ -7,6 +7,8 @@ import Policy
 /// One connection, as a plain value for tables.
 public struct ConnectionSummary: Sendable {
   public enum State: String, Sendable { case connecting, active, idle, closing }
+  /// What is spoken on it; `undetected` until its first bytes have told.
+  public enum WireProtocol: String, Sendable { case http1, http2, tunnel, undetected }
 
   public let shard: Int
   public let slot: UInt32
@@ -18,7 +20,7 @@ public struct ConnectionSummary: Sendable {
   /// The number of the workload that is calling (downstream); 0 for `other`.
   public let workload: Int
   public let state: State
-  public let isTunnel: Bool
+  public let wireProtocol: WireProtocol
   public let ageNanoseconds: UInt64
   public let idleNanoseconds: UInt64
   public let requestCount: UInt32
@@ -43,12 +45,14 @@ public struct ShardConnections: Sendable {
 extension Shard {
   func listConnections(limit: Int) -> ShardConnections {
     var summaries: [ConnectionSummary] = []
+    var total = 0
     for slot in 0..<connections.highWater where connections.isAllocated(slot) {
+      // A stream of HTTP/2 is none of its own: it has its connection's row.
       if connections.pointer(slot).pointee.flags.contains(.stream) { continue }
-      if summaries.count >= limit { break }
-      summaries.append(summary(connections.pointer(slot)))
+      total += 1
+      if summaries.count < limit { summaries.append(summary(connections.pointer(slot))) }
     }
-    return ShardConnections(total: Int(connections.count), connections: summaries)
+    return ShardConnections(total: total, connections: summaries)
   }
 
   private func summary(_ connection: ConnectionPointer) -> ConnectionSummary {
@@ -59,18 +63,32 @@ extension Shard {
     } else if flags.contains(.connecting) {
       state = .connecting
     } else {
-      state = connection.pointee.exchange == noSlot ? .idle : .active
+      state = isInUse(connection) ? .active : .idle
     }
     let now = MonotonicInstant.now()
     return ConnectionSummary(
       shard: index, slot: connection.pointee.index, generation: connection.pointee.generation,
       isDownstream: connection.pointee.role == .downstream, peer: connection.pointee.peer.socketAddress,
       origin: Int(connection.pointee.origin), workload: Int(connection.pointee.workload), state: state,
-      isTunnel: connection.pointee.wire == .tunnel,
+      wireProtocol: wireProtocol(connection),
       ageNanoseconds: now.nanoseconds(since: connection.pointee.openedAt),
       idleNanoseconds: now.nanoseconds(since: connection.pointee.activeAt),
       requestCount: connection.pointee.requestCount, bytesReceived: connection.pointee.bytesReceived,
       bytesSent: connection.pointee.bytesSent)
+  }
+
+  private func isInUse(_ connection: ConnectionPointer) -> Bool {
+    if connection.pointee.wire == .multiplexed { return http2State(connection).pointee.streamCount > 0 }
+    return connection.pointee.exchange != noSlot
+  }
+
+  private func wireProtocol(_ connection: ConnectionPointer) -> ConnectionSummary.WireProtocol {
+    switch connection.pointee.wire {
+    case .http1: .http1
+    case .http2, .multiplexed: .http2
+    case .tunnel: .tunnel
+    case .undetected, .proxyHeader, .clientHello: .undetected
+    }
   }
 
   /// The loads of every service's endpoints.
