@@ -364,7 +364,11 @@ def _():
             call = channel.unary_unary(path).future(b"", timeout=PATIENCE)
             # Trailers-Only: the fields of the head are the trailers.
             expect(call.exception(PATIENCE) is not None, path)
-            expect(dict(call.trailing_metadata()).get("fairlead-code") == code, (path, call.trailing_metadata()))
+            metadata = dict(call.trailing_metadata())
+            expect(metadata.get("fairlead-code") == code, (path, metadata))
+            # As over HTTP: when it may come again, where that is known.
+            expect(("retry-after" in metadata) == (code == "FL2207"), (path, metadata))
+            expect(int(metadata.get("retry-after", 3600)) > 3000, (path, metadata))
         with Channel(daemon, authority="nobody") as unknown:
             got, details = outcome("/t.T/Unary", unknown)
             expect(got == "UNIMPLEMENTED" and "FL2003" in details, (got, details))

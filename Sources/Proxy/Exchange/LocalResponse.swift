@@ -53,7 +53,8 @@ enum LocalResponse {
   /// Writes what a gRPC call gets instead: a response that ends with its head, the status in it ("Trailers-Only"). Nil when
   /// it does not fit.
   static func writeGRPC(
-    _ error: ProxyError, service: String?, via: UnsafeRawBufferPointer, into buffer: UnsafeMutableRawBufferPointer
+    _ error: ProxyError, service: String?, via: UnsafeRawBufferPointer, retryAfter: UInt32? = nil,
+    into buffer: UnsafeMutableRawBufferPointer
   ) -> Int? {
     var writer = HTTP1Writer(buffer)
     let explanation = Explanation(error: error, service: service.map { String($0.prefix(64)) } ?? "")
@@ -65,6 +66,10 @@ enum LocalResponse {
     explanation.write(&writer)
     writer.append("\r\nfairlead-code: FL")
     writer.append(decimal: UInt64(error.code))
+    if let retryAfter {
+      writer.append("\r\nretry-after: ")
+      writer.append(decimal: UInt64(retryAfter))
+    }
     writer.append("\r\n")
     writer.append(via)
     writer.append("\r\n")

@@ -272,13 +272,14 @@ extension Shard {
     }
     let room = UnsafeMutableRawBufferPointer(start: target, count: LocalResponse.sizeLimit)
     let via = viaLine(of: downstream)
+    let retryAfter = takeRetryAfter(error) ?? secondsUntilProbe(error, service)
     let written =
       codec.flags.contains(.grpc)
-      ? LocalResponse.writeGRPC(error, service: serviceName(service), via: via, into: room)
+      ? LocalResponse.writeGRPC(error, service: serviceName(service), via: via, retryAfter: retryAfter, into: room)
       : LocalResponse.write(
         error, service: serviceName(service), closes: closes,
         withBody: !codec.flags.contains(.headRequest), via: via,
-        retryAfter: takeRetryAfter(error) ?? secondsUntilProbe(error, service), into: room)
+        retryAfter: retryAfter, into: room)
     guard let written else {
       close(downstream, abort: true)
       return
