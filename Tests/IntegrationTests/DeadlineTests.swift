@@ -57,6 +57,44 @@ struct DeadlineTests {
     }
   }
 
+  @Test("one whose deadline is over while a rule delays it, or while its name is looked up, is not sent on either")
+  func overBeforeItIsSent() throws {
+    // A name server that never answers.
+    let silent = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+    defer { close(silent) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isBound = withUnsafeMutablePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(silent, $0, length) == 0 && getsockname(silent, $0, &length) == 0
+      }
+    }
+    #expect(isBound)
+    let upstream = try ScriptedUpstream(.answering)
+    var options = FairleadOptions(upstream)
+    options.listener = "trust: clients"
+    options.delegations = ["/svc => /#/static ;", "/svc/dns => /#/dns/web.test/80 ;"]
+    options.discovery = [
+      "{ kind: dns, prefix: dns, servers: [\"127.0.0.1:\(UInt16(bigEndian: address.sin_port))\"], timeout: 1s, tries: 1 }"
+    ]
+    options.extra = """
+      routes:
+        - { match: { hosts: [web] }, to: /svc/web, fault: { delay: { duration: 1h } } }
+      """
+    try withFairlead(options, upstreams: [upstream]) { daemon in
+      for host in ["web", "dns"] {
+        let now = Self.now()
+        let response = try daemon.connect().request(
+          Self.get("\(now) \(now + 200_000_000)").replacing("Host: web", with: "Host: \(host)"))
+        try expectProxyMade(response, [504], by: daemon)
+        #expect(response["fairlead-code"] == "FL2108", "\(host): \(response.head)")
+      }
+      #expect(upstream.requests.isEmpty)
+    }
+  }
+
   @Test("the endpoint is told the deadline, or the service's own time where that is shorter")
   func passedOn() throws {
     try withTrust(.answering) { daemon, upstream in

@@ -108,7 +108,7 @@ extension Configuration.Route {
   ]
 
   private static let fault: [ConfigurationKey] = [
-    .init("delay", .mapping(delay), "requests wait"),
+    .init("delay", .mapping(delay), "requests wait; their timeout begins when they go on"),
     .init("abort", .mapping(abort), "requests are answered with a status"),
   ]
 

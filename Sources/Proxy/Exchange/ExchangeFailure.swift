@@ -56,6 +56,9 @@ extension Shard {
       return
     }
     switch exchange.pointee.phase {
+    case .naming where isPastDeadline(exchange):
+      fail(exchange, .deadlineExceeded)
+      return
     case .naming where exchange.pointee.route.flags.contains(.delayed):
       delayEnded(exchange)
       return

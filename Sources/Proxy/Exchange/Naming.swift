@@ -118,7 +118,8 @@ extension Shard {
     guard node.ask(question) else { return false }
     state.pointee.questionCount += 1
     exchange.pointee.phase = .naming
-    exchangeTimers.schedule(exchange.pointee.index, deadline: deadline(after: namingTimeoutNanoseconds))
+    let end = min(deadline(after: namingTimeoutNanoseconds), exchange.pointee.callersDeadline)
+    exchangeTimers.schedule(exchange.pointee.index, deadline: end)
     return true
   }
 

@@ -144,10 +144,11 @@ extension Shard {
     keepHead(exchange, bytes)
     exchange.pointee.phase = .naming
     exchange.pointee.route.flags.insert(.delayed)
-    exchangeTimers.schedule(exchange.pointee.index, deadline: deadline(after: nanoseconds))
+    let end = min(deadline(after: nanoseconds), exchange.pointee.callersDeadline)
+    exchangeTimers.schedule(exchange.pointee.index, deadline: end)
   }
 
-  /// An injected delay is over: the request goes on as if it had just come.
+  /// An injected delay is over: the request goes on as if it had just come, with what its caller has left of its time.
   func delayEnded(_ exchange: ExchangePointer) {
     exchange.pointee.route.flags.remove(.delayed)
     guard let chunk = takeKeptHead(exchange) else { return }
