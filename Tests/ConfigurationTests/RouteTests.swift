@@ -193,6 +193,10 @@ struct RouteTests {
         "{match: {query: [{name: a&b}]}}",
         "5:34: a name in a query has up to 256 characters and no blanks, '&', '=' or '#', as they are sent (%XX)"
       ),
+      (
+        "{match: {query: [{name: a, exact: 'b c'}]}}",
+        "5:44: a value in a query has no blanks, '&' or '#': it is compared as it is sent (%XX, and + for a blank)"
+      ),
       ("{match: {workloads: [web]}}", "5:31: no workload is named 'web'"),
     ])
   func matches(fragment: String, expected: String) { #expect(problems(fragment) == [expected]) }

@@ -127,6 +127,10 @@ extension Draft {
     if text?.isAbsent == true {
       fields.reportValue("present", "'\(fields.path).present' can only be true")
     }
+    if case .exact(let value)? = text?.match, !value.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x23 && $0 != 0x26 }) {
+      fields.reportValue(
+        "exact", "a value in a query has no blanks, '&' or '#': it is compared as it is sent (%XX, and + for a blank)")
+    }
     guard let name, let text else { return nil }
     return RouteMatch.QueryMatch(name: name, value: text.match)
   }

@@ -69,7 +69,7 @@ extension Configuration.Route {
 
   private static let query: [ConfigurationKey] = [
     .init("name", .text(queryName), "the name, as it is sent", required: true),
-    .init("exact", .text(.text), "its value (without any of these: it is there)"),
+    .init("exact", .text(queryValue), "its value, as it is sent (without any of these: it is there)"),
     .init("regex", .text(regex), "a regular expression for its value"),
     .init("present", .flag([true]), "that it is there at all"),
   ]
@@ -156,6 +156,8 @@ extension Configuration.Route {
     "method", pattern: "^[!#$%&'*+.^_`|~0-9A-Z-]{1,32}$", example: "GET", wrong: "get")
   private static let regex = TextForm("regular expression", pattern: "^[\\s\\S]+$", example: "/item/[0-9]+", wrong: "")
   private static let replacement = TextForm("text", pattern: nil, example: "/x", wrong: nil, isNumberToo: true)
+  private static let queryValue = TextForm(
+    "text", pattern: "^[!\"$%'-~]*$", example: "a%20b", wrong: "a b", isNumberToo: true)
   private static let queryName = TextForm(
     "name", pattern: "^[^\\s#&=]{1,256}$", example: "version", wrong: "a=b", isNumberToo: true)
 }
