@@ -64,13 +64,14 @@ extension AdminRequest {
       }
       bodyLength = Int(length)
     }
+    // Asked before anything is decoded: a body may come byte by byte, and with each of them this begins anew.
+    guard bytes.count - head.headLength >= bodyLength else { return .incomplete }
     guard let path = percentDecoded(head.pathRange.slice(of: bytes)) else {
       return .refused(status: 400, reason: "the path is not well encoded")
     }
     guard let query = decodedQuery(head.queryRange.slice(of: bytes)) else {
       return .refused(status: 400, reason: "the query is not well encoded")
     }
-    guard bytes.count - head.headLength >= bodyLength else { return .incomplete }
     let end = head.headLength + bodyLength
     let request = AdminRequest(
       method: String(decoding: head.methodRange.slice(of: bytes), as: UTF8.self), path: path.isEmpty ? "/" : path,

@@ -134,8 +134,8 @@ final class Administration: NodeAdministration, @unchecked Sendable {
     node.loads { shards in
       // Each shard has an average of its own: the one that is shown is the mean of those that have heard anything.
       var costs: [EndpointKey: [Double]] = [:]
-      for one in shards.joined() where one.load.costNanoseconds > 0 {
-        costs[EndpointKey(service: one.service, address: one.endpoint), default: []].append(one.load.costNanoseconds)
+      for one in shards.joined() {
+        costs[EndpointKey(service: one.service, address: one.endpoint), default: []].append(one.costNanoseconds)
       }
       reply(
         summaries.map { summary in

@@ -100,6 +100,13 @@ import Testing
     }
   }
 
+  @Test("nothing is decoded as long as the body is not there: it may come byte by byte")
+  func bodyFirst() {
+    let head = "POST /%zz?%f HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+    #expect(parse(head) == .incomplete && parse(head + "a") == .incomplete)
+    #expect(parse(head + "ab") == .refused(status: 400, reason: "the path is not well encoded"))
+  }
+
   @Test("no bytes trap the parser", arguments: [UInt64(21), 22])
   func noise(seed: UInt64) {
     print("seed \(seed)")

@@ -5,6 +5,7 @@
 
 import Base
 import Configuration
+import EventLoop
 import Glibc
 import Telemetry
 import TestSupport
@@ -166,6 +167,13 @@ struct NodeTests {
       let loads = Monitor<Int>(0)
       running.node.loads { all in loads.with { $0 = all.count } }
       #expect(loads.wait { $0 == 2 })
+      // What is made of the answers, reports of ten thousand lines, is made where no request waits.
+      let threads = Monitor<[pthread_t]>([])
+      controlLoop.post { threads.with { $0.append(pthread_self()) } }
+      running.node.loads { _ in threads.with { $0.append(pthread_self()) } }
+      running.node.connections(limit: 1) { _ in threads.with { $0.append(pthread_self()) } }
+      #expect(threads.wait { $0.count == 3 })
+      #expect(Set(threads.with { $0 }).count == 1)
       let endpoint = try #require(running.node.endpointSummaries().first)
       #expect(endpoint.successes == 2)
       #expect(endpoint.failures == 0)

@@ -321,12 +321,17 @@ public final class Node: @unchecked Sendable {
   }
 
   public func connections(limit: Int, _ reply: @escaping @Sendable ([ShardConnections]) -> Void) {
-    ask(.connections(ShardGather(expected: shards.count, reply: reply), limit: limit))
+    ask(.connections(gather(reply), limit: limit))
   }
 
-  /// The endpoints' loads, by shard.
+  /// What the shards' balancers have measured, by shard.
   public func loads(_ reply: @escaping @Sendable ([[ShardLoad]]) -> Void) {
-    ask(.loads(ShardGather(expected: shards.count, reply: reply)))
+    ask(.loads(gather(reply)))
+  }
+
+  /// Answers are taken on the control thread: what is made of ten thousand of them is not for a shard to do.
+  private func gather<Answer: Sendable>(_ reply: @escaping @Sendable ([Answer]) -> Void) -> ShardGather<Answer> {
+    ShardGather(expected: shards.count) { [loop] answers in loop.post { reply(answers) } }
   }
 
   @discardableResult

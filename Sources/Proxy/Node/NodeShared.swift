@@ -44,7 +44,7 @@ enum ShardMessage: Sendable {
 }
 
 /// A question to every shard: the last one to answer passes all answers on, from its own thread. Shards that never answer
-/// leave the question open; who asked must have a time limit of their own.
+/// leave the question open; who asked must have a time limit of their own. Nothing may be made of the answers there.
 final class ShardGather<Answer: Sendable>: Sendable {
   private let answers: Mutex<[Answer]> = Mutex([])
   private let expected: Int

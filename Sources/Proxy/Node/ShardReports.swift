@@ -33,7 +33,8 @@ public struct ShardLoad: Sendable {
   /// The service's number.
   public let service: UInt32
   public let endpoint: SocketAddress
-  public let load: EndpointLoad
+  /// The average of its answer times.
+  public let costNanoseconds: Double
 }
 
 /// What one shard has, shown or not.
@@ -45,17 +46,19 @@ public struct ShardConnections: Sendable {
 extension Shard {
   func listConnections(limit: Int) -> ShardConnections {
     var summaries: [ConnectionSummary] = []
-    var total = 0
+    let total = Int(statistics.downstreamConnections.value + statistics.upstreamConnections.value)
+    summaries.reserveCapacity(min(limit, total))
+    let now = MonotonicInstant.now()
     for slot in 0..<connections.highWater where connections.isAllocated(slot) {
-      // A stream of HTTP/2 is none of its own: it has its connection's row.
-      if connections.pointer(slot).pointee.flags.contains(.stream) { continue }
-      total += 1
-      if summaries.count < limit { summaries.append(summary(connections.pointer(slot))) }
+      // A stream of HTTP/2 has its connection's row, and where a copy's answer goes is none.
+      if !connections.pointer(slot).pointee.flags.isDisjoint(with: [.stream, .sink]) { continue }
+      if summaries.count >= limit { break }
+      summaries.append(summary(connections.pointer(slot), now: now))
     }
     return ShardConnections(total: total, connections: summaries)
   }
 
-  private func summary(_ connection: ConnectionPointer) -> ConnectionSummary {
+  private func summary(_ connection: ConnectionPointer, now: MonotonicInstant) -> ConnectionSummary {
     let flags = connection.pointee.flags
     let state: ConnectionSummary.State
     if !connection.pointee.isServing {
@@ -65,7 +68,6 @@ extension Shard {
     } else {
       state = isInUse(connection) ? .active : .idle
     }
-    let now = MonotonicInstant.now()
     return ConnectionSummary(
       shard: index, slot: connection.pointee.index, generation: connection.pointee.generation,
       isDownstream: connection.pointee.role == .downstream, peer: connection.pointee.peer.socketAddress,
@@ -91,16 +93,21 @@ extension Shard {
     }
   }
 
-  /// The loads of every service's endpoints.
+  /// What was measured of the endpoints. Of those that nothing was sent to yet there is nothing to say.
   func listLoads() -> [ShardLoad] {
-    (0..<services.count).flatMap { number -> [ShardLoad] in
-      guard let service = services.find(number) else { return [] }
-      return (0..<service.pointee.endpointCount).compactMap { slot in
+    var loads: [ShardLoad] = []
+    for number in 0..<services.count {
+      guard let service = services.find(number) else { continue }
+      for slot in 0..<service.pointee.endpointCount where service.pointee.loads[slot].costNanoseconds > 0 {
         let endpoint = service.pointee.endpoints[slot]
-        guard endpoint.state == .live, let shared = endpoint.shared?.takeUnretainedValue() else { return nil }
-        return ShardLoad(service: number, endpoint: shared.endpoint.address, load: service.pointee.loads[slot])
+        guard endpoint.state == .live, let shared = endpoint.shared else { continue }
+        let address = shared._withUnsafeGuaranteedRef { $0.endpoint.address }
+        loads.append(
+          ShardLoad(
+            service: number, endpoint: address, costNanoseconds: service.pointee.loads[slot].costNanoseconds))
       }
     }
+    return loads
   }
 }
 
