@@ -54,6 +54,25 @@ struct DNSMessageTests {
     #expect(message.ignoredCount + message.answers.count == 5)
   }
 
+  @Test("a name that is a long chain of pointers is no name", arguments: [(127, true), (128, false), (8000, false)])
+  func chains(_ count: Int, _ isName: Bool) throws {
+    // The question ends at 26. The text record behind it has its data at 38: one label, then pointers, each to the one before.
+    var place = 38
+    var data: [UInt8] = [1, UInt8(ascii: "a"), 0]
+    for number in 1..<count {
+      let target = place
+      place = 41 + 2 * (number - 1)
+      data += [0xC0 | UInt8(target >> 8), UInt8(target & 0xFF)]
+    }
+    let message = try message {
+      $0.answers = [
+        AnswerWriter.record([0xC0, 12], 16, data),
+        AnswerWriter.record([0xC0 | UInt8(place >> 8), UInt8(place & 0xFF)], 1, [10, 0, 0, 1]),
+      ]
+    }
+    #expect(message.answers.map(\.name) == (isName ? ["a"] : []))
+  }
+
   @Test("records that make no sense are passed over and counted")
   func nonsense() throws {
     let message = try message {

@@ -271,6 +271,27 @@ final class DNSSourceTests {
     #expect(source.report().services == 3)
   }
 
+  @Test("names that are made up without an end do not each have all others looked through")
+  func madeUpNames() throws {
+    try serve { _ in AnswerWriter(authorities: [AnswerWriter.soa("test", ttl: 30, minimum: 30)], responseCode: 3) }
+    let source = try start {
+      $0.nameLimit = 64
+      $0.timeoutMilliseconds = 2000
+    }
+    func isNegative(_ number: Int) throws -> Bool {
+      if case .negative = source.lookup(try name("no\(number).test")) { true } else { false }
+    }
+    let made = try (0...64).map { try name("no\($0).test") }
+    for name in made[..<64] { _ = source.lookup(name) }
+    #expect(loop.turn { made[..<64].allSatisfy { listener.last($0) == .vanished } })
+    _ = source.lookup(made[64])
+    #expect(loop.turn { listener.last(made[64]) == .vanished })
+    // The oldest have gone together: there is room for some to come.
+    #expect(try (4...64).allSatisfy(isNegative))
+    for number in 0..<3 { #expect(try !isNegative(number), "\(number)") }
+    #expect(try (4...64).allSatisfy(isNegative))
+  }
+
   @Test("a thousand names at once are all answered, a few at a time")
   func manyNames() throws {
     try serve { [self] in a($0.name, 1) }

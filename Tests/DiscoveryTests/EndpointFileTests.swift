@@ -106,6 +106,20 @@ struct EndpointFileTests {
     #expect(file.problems.first == EndpointFile.Problem(line: 21, reason: "there are more than 20 endpoints"))
   }
 
+  @Test("a file of bad lines is not read to its end, and says so")
+  func tooManyBadLines() {
+    let limit = EndpointFile.badLineLimit
+    let few = read("10.0.0.1 80\n" + String(repeating: "x\n", count: limit - 1) + "10.0.0.2 80\n")
+    #expect(few.endpoints.count == 2 && few.badLineCount == limit - 1)
+    let many = read("10.0.0.1 80\n" + String(repeating: "x\n", count: limit) + "10.0.0.2 80\n# end\n\n")
+    #expect(many.endpoints.map(\.description) == ["10.0.0.1:80"] && many.badLineCount == limit + 1)
+    #expect(many.problems.count == EndpointFile.problemLimit && many.problems.first?.line == 2)
+    #expect(
+      many.problems.last
+        == EndpointFile.Problem(
+          line: limit + 2, reason: "\(limit) lines are no endpoints: the lines from here on are not read"))
+  }
+
   @Test("the order of lines does not matter")
   func order() {
     let lines = ["10.0.0.2 80", "[::1]:80", "10.0.0.1 81", "unix:/b", "10.0.0.1 80", "unix:/a", "[::1]:79"]

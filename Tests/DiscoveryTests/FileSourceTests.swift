@@ -107,6 +107,40 @@ final class FileSourceTests {
     #expect(listener.all(try name("web")).allSatisfy { $0 == .endpoints })
   }
 
+  @Test("whoever writes a long file without an end does not get all of the thread's time")
+  func tightLoop() throws {
+    let source = start { $0.endpointLimit = 100_000 }
+    let texts = (1...2).map { weight in
+      (0..<5_000).map { "10.\($0 >> 16).\($0 >> 8 & 0xFF).\($0 & 0xFF):1*0.\(weight)\n" }.joined()
+    }
+    try write("a", texts[0])
+    try write("b", texts[1])
+    let begin = MonotonicInstant.now()
+    var busy: UInt64 = 0
+    var round = 0
+    while MonotonicInstant.now().nanoseconds(since: begin) < 2_000_000_000 {
+      for (name, port) in [("a", "b"), ("b", "a")] {
+        unlink("\(directory)/.new")
+        link("\(directory)/\(round % 2 == 0 ? name : port)", "\(directory)/.new")
+        rename("\(directory)/.new", "\(directory)/web")
+      }
+      round += 1
+      let before = threadNanoseconds()
+      loop.turn(maximumWaitMilliseconds: 2)
+      busy += threadNanoseconds() - before
+    }
+    // Without a rest in between it is nine tenths.
+    let elapsed = MonotonicInstant.now().nanoseconds(since: begin)
+    #expect(busy < elapsed / 2, "\(busy / 1_000_000) of \(elapsed / 1_000_000) ms")
+    #expect(source.report().updates >= 2)
+  }
+
+  private func threadNanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+  }
+
   @Test("a file is read when it is written to the end, not before")
   func halfWritten() throws {
     try write("web", "127.0.0.1 1\n")

@@ -171,6 +171,7 @@ private struct Reader {
     var from = place
     // Each pointer leads to before the place it is read from, so this ends.
     var limit = place
+    var jumps = 0
     var isMoved = false
     while from < bytes.count {
       let length = Int(bytes[from])
@@ -190,7 +191,8 @@ private struct Reader {
       case 3:
         guard from + 1 < bytes.count else { return nil }
         let target = (length & 0x3F) << 8 | Int(bytes[from + 1])
-        guard target < limit else { return nil }
+        guard target < limit, jumps < Self.maximumJumps else { return nil }
+        jumps += 1
         if !isMoved { place = from + 2 }
         isMoved = true
         limit = target
@@ -200,6 +202,10 @@ private struct Reader {
     }
     return nil
   }
+
+  /// As many as a name can have labels: who writes one has no use for more. An answer has room for thousands, in each of whose
+  /// names all would be followed.
+  private static let maximumJumps = 127
 
   /// A letter, a digit, `-` or `_`, in lower case.
   private static func plain(_ byte: UInt8) -> UInt8? {

@@ -178,12 +178,15 @@ public final class DNSSource: DiscoverySource {
 
   // MARK: Looking up
 
-  /// Makes room for one name more. False when all that are known are held.
+  /// Makes room for one name more, and some to come: clients can make names up as fast as they can write, and to look through
+  /// all that are known for each would take longer than anything else. False when all that are known are held.
   private func makeRoom() -> Bool {
     if entries.count < settings.nameLimit { return true }
-    let idle = entries.filter { !$0.value.isHeld && !$0.value.isAsking }
-    guard let oldest = idle.min(by: { $0.value.used < $1.value.used })?.key else { return false }
-    entries[oldest] = nil
+    var idle: [(used: MonotonicInstant, name: BoundName)] = []
+    for (name, entry) in entries where !entry.isHeld && !entry.isAsking { idle.append((entry.used, name)) }
+    if idle.isEmpty { return false }
+    idle.sort { $0.used < $1.used }
+    for one in idle.prefix(max(settings.nameLimit / 16, 1)) { entries[one.name] = nil }
     return true
   }
 

@@ -14,7 +14,7 @@ import Policy
 struct EndpointFile: Equatable {
   /// Each address once, in the order of `Endpoint.precedes`; at most as many as were asked for.
   var endpoints: [Endpoint] = []
-  /// Lines that are no endpoint, and lines over the limit.
+  /// Lines that are no endpoint, lines over the limit, and lines that were not read because there were too many of these.
   var badLineCount = 0
   /// The first few of them: number, reason.
   var problems: [Problem] = []
@@ -35,6 +35,10 @@ struct EndpointFile: Equatable {
       number += 1
       let text = line.prefix { $0 != UInt8(ascii: "#") }
       guard text.contains(where: { !Self.isBlank($0) }) else { continue }
+      guard badLineCount < Self.badLineLimit else {
+        badLineCount += 1
+        continue
+      }
       do throws(TextError) {
         guard text.count <= Self.longestLine else { throw TextError("a line has at most \(Self.longestLine) bytes") }
         let endpoint = if let plain = Self.plainEndpoint(text) { plain } else { try Self.endpoint(text) }
@@ -47,6 +51,10 @@ struct EndpointFile: Equatable {
       } catch {
         badLineCount += 1
         if problems.count < Self.problemLimit { problems.append(Problem(line: number, reason: error.reason)) }
+        if badLineCount == Self.badLineLimit {
+          let reason = "\(badLineCount) lines are no endpoints: the lines from here on are not read"
+          problems[Self.problemLimit - 1] = Problem(line: number + 1, reason: reason)
+        }
       }
     }
     endpoints.sort(by: Endpoint.precedes)
@@ -137,4 +145,7 @@ struct EndpointFile: Equatable {
   /// A path of a Unix socket, a weight, and room.
   private static let longestLine = 512
   static let problemLimit = 8
+  /// Past as many bad lines it is no endpoint file: a line that is bad takes ten times as long as a good one, and nothing else
+  /// is done meanwhile.
+  static let badLineLimit = 10_000
 }

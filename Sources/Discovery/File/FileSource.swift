@@ -44,6 +44,7 @@ public final class FileSource: DiscoverySource {
   /// Files that were found empty, and had endpoints before.
   private var emptied: [String: (stamp: FileStamp, since: MonotonicInstant)] = [:]
   private var refreshTimer: UInt64?
+  private var restsUntil = MonotonicInstant(nanoseconds: 0)
   private var round: (timer: UInt64, deadline: MonotonicInstant)?
   private var confirmed: MonotonicInstant?
   private var directoryFailure: String?
@@ -61,7 +62,9 @@ public final class FileSource: DiscoverySource {
     news = ChangeQueue(loop)
     news.deliver = { [weak self] changes in
       guard let self else { return }
+      let begin = MonotonicInstant.now()
       delegate?.discoveryChanged(self, changes)
+      rest(after: begin)
     }
   }
 
@@ -171,10 +174,22 @@ public final class FileSource: DiscoverySource {
 
   private func planRefresh(after nanoseconds: UInt64) {
     guard refreshTimer == nil else { return }
-    refreshTimer = loop.schedule(at: MonotonicInstant.now().advanced(byNanoseconds: nanoseconds)) { [weak self] in
-      self?.refreshTimer = nil
-      self?.refresh(trusting: false)
+    let deadline = max(MonotonicInstant.now().advanced(byNanoseconds: nanoseconds), restsUntil)
+    refreshTimer = loop.schedule(at: deadline) { [weak self] in
+      guard let self else { return }
+      refreshTimer = nil
+      let begin = MonotonicInstant.now()
+      refresh(trusting: false)
+      rest(after: begin)
     }
+  }
+
+  /// Whoever writes files without an end gets a fifth of the time: what has been done since `begin` is followed by four times as
+  /// long in which changes only gather.
+  private func rest(after begin: MonotonicInstant) {
+    let now = MonotonicInstant.now()
+    let pause = min(now.nanoseconds(since: begin) * 4, Self.longestRest)
+    restsUntil = max(restsUntil, now).advanced(byNanoseconds: pause)
   }
 
   /// - Parameter trusting: files are taken to be written to the end, because nobody could have told.
@@ -407,6 +422,7 @@ public final class FileSource: DiscoverySource {
 
   /// From the first event to looking: far below the 100 ms in which a change is to be seen.
   private static let gatherTime: UInt64 = 10_000_000
+  private static let longestRest: UInt64 = 1_000_000_000
   /// How long a file must stay empty that was not: longer than a busy host holds up a writer that has just begun.
   private static let emptyTime: UInt64 = 500_000_000
   /// Between two rounds of looking at everything.
