@@ -158,7 +158,13 @@ struct AdminRoutes: Sendable {
       }),
     Route(
       path: "/logging", summary: "the log level; POST ?level=error|warning|info|debug|trace changes it",
-      read: { node, _, reply in reply(.text(200, node.logLevel.rawValue)) }, change: logging),
+      read: { node, request, reply in
+        // Whoever asks for a level must not take the answer for a success.
+        if request.query["level"] != nil {
+          return reply(.text(405, "/logging?level= changes something: use POST", allow: "POST"))
+        }
+        reply(.text(200, node.logLevel.rawValue))
+      }, change: logging),
   ]
 
   private static var index: AdminResponse {

@@ -181,8 +181,8 @@ private func split(_ argument: String) -> (name: String, value: String?) {
 }
 
 private func unknown(_ kind: String, _ word: String, _ known: [String], _ list: String) -> String {
-  let near = Suggestion.nearest(to: word, among: known).map { "did you mean '\($0)'? " } ?? ""
-  return "unknown \(kind) '\(printable(String(word.prefix(80))))'; \(near)(\(list))"
+  let near = Suggestion.nearest(to: word, among: known).map { "; did you mean '\($0)'?" } ?? ""
+  return "unknown \(kind) '\(printable(String(word.prefix(80))))'\(near) (\(list))"
 }
 
 /// Those every command takes.

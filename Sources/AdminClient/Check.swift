@@ -95,6 +95,8 @@ struct Check {
     switch facts.configuration {
     case .refused(let file):
       fail("\(file) is refused", "fairlead validate \(file)")
+    case .missing(let file):
+      fail("there is no \(file)", "write it, or name the daemon's own: fairlead check --config FILE")
     case .ready(let file, let settings):
       well("\(file)")
       if settings.listeners.isEmpty { well("captures nothing: no listener has 'capture: redirect' or 'tproxy'") }
@@ -116,8 +118,7 @@ struct Check {
     group = "daemon"
     guard let status = facts.status else {
       fail(
-        facts.statusFailure ?? "no fairleadd answers",
-        "systemctl start fairlead; systemctl status fairlead says why not")
+        facts.statusFailure.map { "\($0)" } ?? "no fairleadd answers", remedy(for: facts.statusFailure))
       return
     }
     switch status.state {
@@ -136,6 +137,15 @@ struct Check {
     }
     shards(status)
     discovery(status)
+  }
+
+  private func remedy(for failure: AdminClientError?) -> String {
+    switch failure {
+    case .notAllowed: "run it as root: sudo fairlead check"
+    case .silent, .failed, .badAnswer, .refused:
+      "systemctl restart fairlead; journalctl -u fairlead says what it did last"
+    case .notRunning, nil: "systemctl start fairlead; systemctl status fairlead says why not"
+    }
   }
 
   private mutating func shards(_ status: StatusAnswer) {
@@ -196,7 +206,7 @@ struct Check {
     if !settings.interfaces.isEmpty {
       for name in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] where facts.sysctl(name) == 0 {
         warn(
-          "\(name) is 0: what \(settings.interfaces.joined(separator: ", ")) send goes nowhere without the proxy",
+          "\(name) is 0: what comes by \(settings.interfaces.joined(separator: ", ")) goes nowhere without the proxy",
           "sysctl \(name)=1")
       }
     }
@@ -204,6 +214,11 @@ struct Check {
       warn(
         "net.ipv4.conf.all.rp_filter is 1: answers that come in by another interface than they would leave by are dropped",
         "sysctl net.ipv4.conf.all.rp_filter=2")
+    }
+    for bridge in facts.filteredBridges {
+      fail(
+        "\(bridge.setting) is 1: connections that come by the bridge \(bridge.name) are lost on their way to a tproxy listener",
+        "\(bridge.remedy), or a listener with 'capture: redirect' for them")
     }
     if facts.sysctl("net.ipv4.conf.all.route_localnet") == 1 {
       warn(

@@ -16,6 +16,7 @@ struct CheckFacts {
   enum Configuration {
     case ready(file: String, CaptureSettings)
     case refused(file: String)
+    case missing(file: String)
 
     var settings: CaptureSettings? { if case .ready(_, let settings) = self { settings } else { nil } }
     var captures: Bool { settings?.listeners.isEmpty == false }
@@ -35,10 +36,11 @@ struct CheckFacts {
   var captureNotes: [String] = []
   var capture: CaptureStatus?
   var unheardListeners: [UnheardListener] = []
+  var filteredBridges: [FilteredBridge] = []
   var captureFailure: String?
   var isClockSynchronised = false
   var status: StatusAnswer?
-  var statusFailure: String?
+  var statusFailure: AdminClientError?
   var daemonCapabilities: Capabilities?
   var ownVersion = ""
 
@@ -67,7 +69,7 @@ extension CheckFacts {
     do throws(AdminClientError) {
       facts.status = try daemon.decoded(StatusAnswer.self, "/status")
     } catch {
-      facts.statusFailure = "\(error)"
+      facts.statusFailure = error
     }
     facts.lookAtKernel()
     facts.lookAtProcess()
@@ -108,6 +110,7 @@ extension CheckFacts {
     guard let settings = configuration.settings else { return }
     let findings = settings.findings(families: CaptureHost.families)
     (captureErrors, captureNotes) = (findings.errors, findings.notes)
+    filteredBridges = settings.filteredBridges
     if !findings.errors.isEmpty || !missingTools.isEmpty { return }
     do throws(CaptureError) {
       capture = try host.status(settings)

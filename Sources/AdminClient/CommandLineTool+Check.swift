@@ -2,6 +2,7 @@
 
 import Base
 import Capture
+import Glibc
 import Telemetry
 
 extension CommandLineTool {
@@ -10,7 +11,7 @@ extension CommandLineTool {
     let configuration: CheckFacts.Configuration
     switch self.configuration.prepareCapture(file) {
     case .ready(let settings): configuration = .ready(file: file, settings)
-    case .refused: configuration = .refused(file: file)
+    case .refused: configuration = access(file, F_OK) == 0 ? .refused(file: file) : .missing(file: file)
     }
     let host = CaptureHost(stateDirectory: invocation.options["--state"] ?? CaptureHost.defaultStateDirectory)
     let check = Check(

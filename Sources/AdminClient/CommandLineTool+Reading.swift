@@ -68,15 +68,24 @@ extension CommandLineTool {
     }
   }
 
-  func endpoints(_ invocation: Invocation, _ daemon: AdminConnection) throws(AdminClientError) {
-    let target = "/endpoints" + (invocation.operands.first.map { "?service=\(percentEncoded($0))" } ?? "")
-    if invocation.isJSON { return try pass(daemon, target) }
+  /// Ends with 1 where there is no such service; one without endpoints is something else.
+  func endpoints(_ invocation: Invocation, _ daemon: AdminConnection) throws(AdminClientError) -> Int32 {
+    let name = invocation.operands.first
+    let target = "/endpoints" + (name.map { "?service=\(percentEncoded($0))" } ?? "")
+    let answer = try daemon.decoded(EndpointsAnswer.self, target)
+    if invocation.isJSON { try pass(daemon, target) } else { show(answer) }
+    guard let name, answer.endpoints.isEmpty else { return ExitCode.success }
+    let known = try daemon.decoded(ServicesAnswer.self, "/services")
+    return report(missing: known.services.contains { $0.name == name } ? [] : [name], of: known)
+  }
+
+  private func show(_ answer: EndpointsAnswer) {
     var table = Table([
       ("SERVICE", .left), ("ENDPOINT", .left), ("STATE", .left), ("ZONE", .left), ("WEIGHT", .right),
       ("INFLIGHT", .right), ("CONNECTIONS", .right), ("LATENCY", .right), ("REQUESTS", .right), ("FAILURES", .right),
       ("SOURCE", .left),
     ])
-    for one in try daemon.decoded(EndpointsAnswer.self, target).endpoints {
+    for one in answer.endpoints {
       table.add([
         one.service, one.address, state(of: one), one.zone ?? "-", weight(of: one), "\(one.inFlight)",
         "\(one.connections)",

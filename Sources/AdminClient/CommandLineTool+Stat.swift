@@ -58,13 +58,7 @@ extension CommandLineTool {
     let shown = rates(from: earlier, to: later).filter { wanted.isEmpty || wanted.contains($0.name) }
     let missing = wanted.subtracting(later.services.map(\.name)).sorted()
     if invocation.isJSON { printRates(shown, window) } else { printTable(shown) }
-    for name in missing {
-      let near =
-        Suggestion.nearest(to: name, among: later.services.map(\.name)).map { "; did you mean '\(printable($0))'?" }
-        ?? ""
-      console.errors("fairlead: no service '\(printable(name))'\(near)\n")
-    }
-    return missing.isEmpty ? ExitCode.success : ExitCode.failure
+    return report(missing: missing, of: later)
   }
 
   private func printTable(_ rates: [ServiceRate]) {

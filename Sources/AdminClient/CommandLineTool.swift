@@ -111,7 +111,7 @@ public struct CommandLineTool: Sendable {
     switch invocation.command {
     case "status": try status(invocation, daemon)
     case "services": try services(invocation, daemon)
-    case "endpoints": try endpoints(invocation, daemon)
+    case "endpoints": return try endpoints(invocation, daemon)
     case "workloads": try workloads(invocation, daemon)
     case "names": return try names(invocation, daemon)
     case "routes": try routes(invocation, daemon)
@@ -152,6 +152,17 @@ public struct CommandLineTool: Sendable {
     }
     console.output(CommandCatalog.help(for: command))
     return ExitCode.success
+  }
+
+  /// Says which of the services that were asked for do not exist.
+  func report(missing: [String], of services: ServicesAnswer) -> Int32 {
+    for name in missing {
+      let near =
+        Suggestion.nearest(to: name, among: services.services.map(\.name)).map { "; did you mean '\(printable($0))'?" }
+        ?? ""
+      console.errors("fairlead: no service '\(printable(name))'\(near)\n")
+    }
+    return missing.isEmpty ? ExitCode.success : ExitCode.failure
   }
 
   /// Prints what the daemon sent, for `-o json`.

@@ -54,6 +54,9 @@ extension CaptureSettings {
         Exception(source: .user($0), onFailure: choice)
       }
       networks += workload.addresses.map { ($0.prefixLength, Exception(source: .network($0), onFailure: choice)) }
+      for user in workload.users where choice != onFailure && UserNames.number(of: user) == nil {
+        notes.append("workload '\(workload.name)': onFailure does not hold for '\(user)': this host has no such user")
+      }
       if !workload.cgroups.isEmpty, choice != onFailure {
         notes.append(
           "workload '\(workload.name)': onFailure holds for its addresses and users, not for its cgroups: the kernel's rules "

@@ -49,13 +49,22 @@ final class Daemon {
       case .probe: return probe()
       case .run(let file): return run(file)
       case .straight(let listen, let to, let socket, let shards):
-        return run("command line") { () throws(Diagnostics) in
-          try Configuration.straight(listen: listen, to: to, adminSocket: socket, shards: shards)
-        }
+        let configuration = try straight(listen, to, socket, shards)
+        return run("command line") { configuration }
       }
     } catch {
       say("fairleadd: \(error.message)")
       return 2
+    }
+  }
+
+  private static func straight(
+    _ listen: SocketAddress, _ to: [Endpoint], _ socket: String?, _ shards: Configuration.Shards
+  ) throws(UsageError) -> Configuration {
+    do throws(Diagnostics) {
+      return try Configuration.straight(listen: listen, to: to, adminSocket: socket, shards: shards)
+    } catch {
+      throw UsageError(message: error.items.map(\.message).joined(separator: "; "))
     }
   }
 

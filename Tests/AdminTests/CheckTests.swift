@@ -89,10 +89,14 @@ import Testing
     Fault("may open 1024 descriptors", .warning, "LimitNOFILE=") { $0.descriptorLimit = 1024 },
     Fault("the accept queue holds 128", .warning, "somaxconn=4096") { $0.sysctls["net.core.somaxconn"] = 128 },
     Fault("f.yaml is refused", .failure, "fairlead validate f.yaml") { $0.configuration = .refused(file: "f.yaml") },
+    Fault("there is no f.yaml", .failure, "--config FILE") { $0.configuration = .missing(file: "f.yaml") },
     Fault("'ipset' is not installed", .failure, "apt-get install ipset") { $0.missingTools = [("ipset", "ipset")] },
     Fault("iptables-legacy as well", .warning, "iptables-nft-restore") { $0.hasBothBackends = true },
     Fault("ip_forward is 0", .warning, "sysctl net.ipv4.ip_forward=1") { $0.sysctls["net.ipv4.ip_forward"] = 0 },
     Fault("rp_filter is 1", .warning, "rp_filter=2") { $0.sysctls["net.ipv4.conf.all.rp_filter"] = 1 },
+    Fault("bridge-nf-call-iptables is 1: connections that come by the bridge br0", .failure, "call-iptables=0") {
+      $0.filteredBridges = [FilteredBridge(name: "br0", setting: "net.bridge.bridge-nf-call-iptables")]
+    },
     Fault("route_localnet is 1", .warning, "localnet=0") { $0.sysctls["net.ipv4.conf.all.route_localnet"] = 1 },
     Fault("lacks CAP_NET_ADMIN", .failure, "AmbientCapabilities=") { $0.daemonCapabilities = .netBindService },
     Fault("a note", .warning, "configuration") { $0.captureNotes = ["a note"] },
@@ -122,9 +126,17 @@ import Testing
       $0.capture = CaptureStatus(families: [family(.asConfigured)], confirmWithinSeconds: 9)
     },
     Fault("the clock is not synchronised", .warning, "timedatectl") { $0.isClockSynchronised = false },
-    Fault("nobody answers", .failure, "systemctl start fairlead") {
+    Fault("no fairleadd answers on s", .failure, "systemctl start fairlead") {
       $0.status = nil
-      $0.statusFailure = "nobody answers"
+      $0.statusFailure = .notRunning(socket: "s")
+    },
+    Fault("did not answer on s within 5 s", .failure, "systemctl restart fairlead") {
+      $0.status = nil
+      $0.statusFailure = .silent(socket: "s", seconds: 5)
+    },
+    Fault("you may not connect to s", .failure, "sudo fairlead check") {
+      $0.status = nil
+      $0.statusFailure = .notAllowed(socket: "s")
     },
     Fault("fairleadd is draining", .failure, "restart") { $0.status?.state = "draining" },
     Fault("fairleadd is 1.0, this program 1.1", .warning, "restart") { $0.ownVersion = "1.1" },

@@ -49,7 +49,7 @@ import class TestSupport.TemporaryDirectory
     "wrong usage is told with what was meant",
     arguments: [
       (["stats"], "unknown command 'stats'; did you mean 'stat'?"), (["sttus"], "did you mean 'status'?"),
-      (["frobnicate"], "unknown command 'frobnicate'; (fairlead help"), (["--sockt", "x"], "did you mean '--socket'?"),
+      (["frobnicate"], "unknown command 'frobnicate' (fairlead help"), (["--sockt", "x"], "did you mean '--socket'?"),
       (["stat", "--windw", "2s"], "did you mean '--window'?"), (["stat", "--window"], "--window needs a value"),
       (["status", "--window", "2s"], "unknown option '--window'"), (["status", "--socket"], "--socket needs a value"),
       (["-o", "yaml", "status"], "'table' or 'json', not 'yaml'"), (["status", "x"], "'x' is one too many"),
@@ -164,6 +164,11 @@ import class TestSupport.TemporaryDirectory
         EndpointReport(service: "/svc/web", address: "127.0.0.1:9003", state: "unhealthy"),
       ]
       $0.endpoints[2].checkFailure = "NOT_SERVING"
+      $0.services = [
+        ServicesReport(
+          at: MonotonicInstant(nanoseconds: 1),
+          services: ["/svc/a b", "/svc/web", "/svc/empty"].map { ServiceReport(name: $0, responses: []) })
+      ]
     }
     #expect(
       Run(server, ["endpoints"]).output == """
@@ -173,7 +178,14 @@ import class TestSupport.TemporaryDirectory
         /svc/web  127.0.0.1:9003  unhealthy (NOT_SERVING)  -           1.00         0            0        -         0         0  -
 
         """)
-    #expect(Run(server, ["endpoints", "/svc/a b"]).output.split(separator: "\n").count == 2)
+    let one = Run(server, ["endpoints", "/svc/a b"])
+    #expect(one.output.split(separator: "\n").count == 2 && one.code == 0)
+    for format in ["table", "json"] {
+      let none = Run(server, ["-o", format, "endpoints", "/svc/wbe"])
+      #expect(none.code == 1 && none.errors == "fairlead: no service '/svc/wbe'; did you mean '/svc/web'?\n", "\(none)")
+      let empty = Run(server, ["-o", format, "endpoints", "/svc/empty"])
+      #expect(empty.code == 0 && empty.errors.isEmpty, "\(empty)")
+    }
   }
 
   @Test("connections, and how many are not shown")

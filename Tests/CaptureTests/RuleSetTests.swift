@@ -190,6 +190,11 @@ private func transaction(_ settings: CaptureSettings, _ family: AddressFamily) -
   func findings() throws {
     var settings = CaptureSettings(listeners: [try listener("0.0.0.0:4140")])
     settings.user = 1
+    #expect(settings.findings(families: [.v4]).notes.first?.contains("port 22 (ssh) is captured as well") == true)
+    settings.ports = ports("80")
+    #expect(settings.findings(families: [.v4]).notes.isEmpty)
+    settings.ports = []
+    settings.excludePorts = ports("22")
     #expect(settings.findings().errors.isEmpty)
     #expect(
       settings.findings().notes == [
@@ -198,8 +203,9 @@ private func transaction(_ settings: CaptureSettings, _ family: AddressFamily) -
       ])
     #expect(settings.findings(families: [.v4]).notes.isEmpty)
     settings.onFailure = .refuse
+    settings.excludePorts = []
     settings.inboundPorts = ports("1-1024")
-    #expect(settings.findings(families: [.v4]).notes.first?.contains("22 to capture.excludePorts") == true)
+    #expect(settings.findings(families: [.v4]).notes.last?.contains("22 to capture.excludePorts") == true)
     settings.excludePorts = ports("20-22")
     #expect(settings.findings(families: [.v4]).notes.isEmpty)
     settings.inboundPorts = ports("80")
@@ -209,6 +215,8 @@ private func transaction(_ settings: CaptureSettings, _ family: AddressFamily) -
     let errors = settings.findings().errors
     #expect(errors.count == 6, "\(errors)")
     #expect(errors.contains { $0.contains("connections from outside have no listener") })
+    settings.listeners.append(try listener(":4143", .tproxy, .inbound))
+    #expect(settings.findings().errors.contains { $0.hasSuffix("tproxy is for outbound connections alone") })
     settings = CaptureSettings(listeners: [])
     settings.processes = false
     #expect(settings.findings().errors.first?.hasPrefix("nothing to capture") == true)
@@ -341,6 +349,28 @@ private func transaction(_ settings: CaptureSettings, _ family: AddressFamily) -
       """
     #expect(listeningPorts(text) == [4140, 6667])
     for text in ["", "\n", "0: x 0 0A", "0: :zz 0 0A", "0: 0:10000 0 0A"] { #expect(listeningPorts(text).isEmpty) }
+  }
+
+  @Test("the kernel's list of interfaces is read, and a name with a plus means all that begin so")
+  func interfacesOfTheHost() throws {
+    let text = """
+      Inter-|   Receive                                                |  Transmit
+       face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop
+          lo:    6424      65    0    0    0     0          0         0     6424      65    0    0
+      br-1a2b: 1 0
+      docker0:1 0
+
+      """
+    #expect(interfaceNames(text) == ["lo", "br-1a2b", "docker0"])
+    #expect(interfaceNames("").isEmpty)
+    var settings = CaptureSettings(listeners: [])
+    settings.interfaces = ["br-+", "docker0"]
+    #expect(["br-1a2b", "docker0"].allSatisfy(settings.capturesFrom))
+    #expect(!["br0", "docker01", "lo"].contains(where: settings.capturesFrom))
+    let bridge = FilteredBridge(name: "docker0", setting: "net.bridge.bridge-nf-call-iptables")
+    #expect(bridge.remedy == "sysctl net.bridge.bridge-nf-call-iptables=0")
+    let file = "/sys/class/net/docker0/bridge/nf_call_iptables"
+    #expect(FilteredBridge(name: "docker0", file: file).remedy == "echo 0 > \(file)")
   }
 
   @Test("a command is printed as a shell takes it")

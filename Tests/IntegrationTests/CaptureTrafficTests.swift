@@ -81,6 +81,33 @@ struct CaptureTrafficTests {
     #expect(answer.text.contains("peer=\(client) "), "\(answer)")
   }
 
+  @Test("TPROXY behind a bridge: refused while iptables sees what is in the bridge, and captured when it does not")
+  func tproxyBehindBridge() throws {
+    let lab = try CaptureLab(capture: "processes: false, interfaces: [br+]", listeners: CaptureLab.transparent)
+    for command in [
+      "link add br0 type bridge", "link set toclient master br0", "addr flush dev toclient", "link set br0 up",
+      "addr add 10.8.0.1/24 dev br0", "addr add fd08::1/64 dev br0 nodad",
+    ] { try lab.host.run(["ip"] + command.split(separator: " ").map(String.init)) }
+    try lab.serve(on: lab.server)
+    try lab.startDaemon()
+    // Only where the kernel has br_netfilter.
+    let setting = "net.bridge.bridge-nf-call-iptables"
+    if try lab.host.attempt(["sysctl", "-qw", "\(setting)=1"]).status == .exited(0) {
+      let before = try lab.kernelState()
+      let refused = try lab.attemptCapture(["apply"])
+      #expect(refused.status == .exited(1) && refused.errors.contains("the bridge br0"), "\(refused)")
+      #expect(refused.errors.contains("run 'sysctl \(setting)=0'"), "\(refused)")
+      #expect(try lab.kernelState() == before)
+      for name in [setting, "net.bridge.bridge-nf-call-ip6tables"] { try lab.host.run(["sysctl", "-qw", "\(name)=0"]) }
+    }
+    try lab.capture("apply")
+    try #require(eventually(seconds: 10) { try lab.isAlive }, "the alive sets are empty")
+    for (server, client) in [("10.9.0.2", "10.8.0.2"), ("[fd09::2]", "fd08::2")] {
+      let answer = try lab.get("http://\(server)/", from: lab.workload)
+      #expect(answer.isCaptured && answer.text.contains("peer=\(client) "), "\(answer)")
+    }
+  }
+
   @Test("TPROXY leaves a workload's way to services of its own host as it is", arguments: ["10.8.0.1", "[fd08::1]"])
   func tproxyToHost(address: String) throws {
     let lab = try CaptureLab(capture: "processes: false, interfaces: [toclient]", listeners: CaptureLab.transparent)

@@ -117,11 +117,17 @@ struct LifecycleTests {
     #expect(status == Child.ExitStatus.exited(0), "\(error)")
   }
 
-  @Test("wrong usage is 2 and says how it goes", arguments: [["--nonsense"], ["--listen"], ["--listen", "nowhere"]])
+  @Test(
+    "wrong usage is 2 and says how it goes",
+    arguments: [
+      ["--nonsense"], ["--listen"], ["--listen", "nowhere"],
+      ["--listen", "127.0.0.1:0", "--to", "127.0.0.1:9001", "--shards", "0"],
+      ["--listen", "127.0.0.1:0", "--to", "127.0.0.1:9001,127.0.0.1:9001"],
+    ])
   func wrongUsage(_ arguments: [String]) throws {
     let (status, error) = try LifecycleTests.run(arguments)
     #expect(status == Child.ExitStatus.exited(2), "\(error)")
-    #expect(!error.isEmpty)
+    #expect(error.hasPrefix("fairleadd: ") && error.split(separator: "\n").count == 1, "\(error)")
   }
 
   @Test("a port in use, a missing directory, a missing file: one line that says which")

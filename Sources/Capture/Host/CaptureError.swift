@@ -9,6 +9,7 @@ public enum CaptureError: Error, CustomStringConvertible, Equatable {
   /// The kernel or its tool did not take a rule set.
   case refusedRules(tool: String, reason: String, line: Int?, text: String?, isRestored: Bool)
   case nobodyListens(UnheardListener)
+  case filteredBridge(FilteredBridge)
   case tableInUse(UInt32, family: AddressFamily)
   case stateFile(path: String, reason: String)
   case waitsForConfirmation(seconds: Int)
@@ -30,6 +31,9 @@ public enum CaptureError: Error, CustomStringConvertible, Equatable {
     case .nobodyListens(let listener):
       "a fairleadd is alive, and nobody listens on port \(listener.port) of listener '\(listener.name)': it runs with another "
         + "configuration; restart it (systemctl restart fairlead), then apply"
+    case .filteredBridge(let bridge):
+      "connections that come by the bridge \(bridge.name) would be lost on their way to a tproxy listener while "
+        + "\(bridge.setting) is 1: run '\(bridge.remedy)', or let a listener with 'capture: redirect' take them"
     case .tableInUse(let table, let family):
       "routing table \(table) has other \(family.title) routes; choose another with capture.routingTable"
     case .stateFile(let path, let reason): "cannot write \(path): \(reason)"

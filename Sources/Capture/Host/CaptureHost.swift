@@ -28,6 +28,7 @@ public struct CaptureHost: Sendable {
   /// What `apply` would run now; empty when all is in place.
   public func plan(_ settings: CaptureSettings) throws(CaptureError) -> [Command] {
     try checkTools()
+    try checkBridges(settings)
     let survey = try survey(settings)
     return CaptureState(settings, families: Self.families).commands(from: survey.state)
   }
@@ -41,6 +42,7 @@ public struct CaptureHost: Sendable {
     return try files.withLock { () throws(CaptureError) in
       try rollBackOverdue()
       if let pending { throw .waitsForConfirmation(seconds: pending.secondsLeft) }
+      try checkBridges(settings)
       let before = try survey(settings)
       try checkListeners(settings)
       if before.state.isEmpty || files.read(.before) == nil {
@@ -129,6 +131,11 @@ public struct CaptureHost: Sendable {
   private func checkListeners(_ settings: CaptureSettings) throws(CaptureError) {
     guard let first = settings.unheardListeners.first else { return }
     if AddressFamily.allCases.contains(where: { isAlive($0) }) { throw .nobodyListens(first) }
+  }
+
+  /// All connections from such a bridge would be lost, and for as long as the proxy is alive.
+  private func checkBridges(_ settings: CaptureSettings) throws(CaptureError) {
+    if let first = settings.filteredBridges.first { throw .filteredBridge(first) }
   }
 
   func survey(_ settings: CaptureSettings) throws(CaptureError) -> Survey {

@@ -24,6 +24,11 @@ extension CaptureSettings {
       findings.notes.append(
         "the proxy's user does not exist on this host: its own connections are told by their mark alone (capture.user)")
     }
+    let capturesSSH = ports.isEmpty || ports.contains { $0.contains(22) }
+    if processes || !interfaces.isEmpty, capturesSSH, !excludePorts.contains(where: { $0.contains(22) }) {
+      findings.notes.append(
+        "port 22 (ssh) is captured as well: a list in capture.excludePorts stands in place of its default, [22]")
+    }
     if onFailure == .refuse, inboundPorts.contains(where: { $0.contains(22) }),
       !excludePorts.contains(where: { $0.contains(22) })
     {
@@ -56,7 +61,9 @@ extension CaptureSettings {
     if !inboundPorts.isEmpty {
       check(
         "connections from outside", inboundDestination, families,
-        remedy: "an inbound listener on every address (':4143') with 'capture: redirect'", &findings)
+        remedy: listeners.first { $0.direction == .inbound && $0.mode == .tproxy }.map {
+          "'capture: redirect' to listener '\($0.name)': tproxy is for outbound connections alone"
+        } ?? "an inbound listener on every address (':4143') with 'capture: redirect'", &findings)
     }
   }
 

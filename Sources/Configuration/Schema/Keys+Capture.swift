@@ -9,7 +9,9 @@ extension Configuration.Capture {
       "interfaces", .list(.text(.interface), most: 256),
       "by which containers and namespaces come in; br-+ stands for all that begin with br-", default: "[]"),
     .init("ports", .list(.text(.port), most: 256), "only these destination ports; none means all", default: "[]"),
-    .init("excludePorts", .list(.text(.port), most: 256), "destination ports that are not captured", default: "[22]"),
+    .init(
+      "excludePorts", .list(.text(.port), most: 256),
+      "destination ports that are not captured; a list takes the place of the default", default: "[22]"),
     .init(
       "excludeAddresses", .list(.text(.network), most: 256), "destinations that are not captured; loopback never is",
       default: "[]"),

@@ -41,7 +41,8 @@ extension Configuration.Limits {
       default: "8KiB"),
     .init("connections", .integer(1...10_000_000), "downstream connections of the whole process", default: "100000"),
     .init(
-      "headerTimeout", .duration(.milliseconds(10) ... .seconds(3600)), "from the first byte of a head to its end",
+      "headerTimeout", .duration(.milliseconds(10) ... .seconds(3600)),
+      "from the first byte of a head to its end, and for a new connection to send one",
       default: "10s"),
     .init(
       "idleTimeout", .duration(.milliseconds(10) ... .seconds(86400)),

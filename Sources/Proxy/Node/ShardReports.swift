@@ -3,6 +3,7 @@
 
 import Base
 import Policy
+import Telemetry
 
 /// One connection, as a plain value for tables.
 public struct ConnectionSummary: Sendable {
@@ -47,7 +48,7 @@ extension Shard {
   func listConnections(limit: Int) -> ShardConnections {
     var summaries: [ConnectionSummary] = []
     let total = Int(statistics.downstreamConnections.value + statistics.upstreamConnections.value)
-    summaries.reserveCapacity(min(limit, total))
+    summaries.reserveCapacity(min(limit, max(total, 0)))
     let now = MonotonicInstant.now()
     for slot in 0..<connections.highWater where connections.isAllocated(slot) {
       // A stream of HTTP/2 has its connection's row, and where a copy's answer goes is none.
