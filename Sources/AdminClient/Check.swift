@@ -217,7 +217,7 @@ struct Check {
     }
     for bridge in facts.filteredBridges {
       fail(
-        "\(bridge.setting) is 1: connections that come by the bridge \(bridge.name) are lost on their way to a tproxy listener",
+        "\(bridge.cause): connections that come by the bridge \(bridge.name) are lost on their way to a tproxy listener",
         "\(bridge.remedy), or a listener with 'capture: redirect' for them")
     }
     if facts.sysctl("net.ipv4.conf.all.route_localnet") == 1 {

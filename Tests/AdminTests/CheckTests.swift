@@ -95,7 +95,7 @@ import Testing
     Fault("ip_forward is 0", .warning, "sysctl net.ipv4.ip_forward=1") { $0.sysctls["net.ipv4.ip_forward"] = 0 },
     Fault("rp_filter is 1", .warning, "rp_filter=2") { $0.sysctls["net.ipv4.conf.all.rp_filter"] = 1 },
     Fault("bridge-nf-call-iptables is 1: connections that come by the bridge br0", .failure, "call-iptables=0") {
-      $0.filteredBridges = [FilteredBridge(name: "br0", setting: "net.bridge.bridge-nf-call-iptables")]
+      $0.filteredBridges = [FilteredBridge(name: "br0", settings: ["net.bridge.bridge-nf-call-iptables"])]
     },
     Fault("route_localnet is 1", .warning, "localnet=0") { $0.sysctls["net.ipv4.conf.all.route_localnet"] = 1 },
     Fault("lacks CAP_NET_ADMIN", .failure, "AmbientCapabilities=") { $0.daemonCapabilities = .netBindService },

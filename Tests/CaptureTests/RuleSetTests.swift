@@ -367,10 +367,15 @@ private func transaction(_ settings: CaptureSettings, _ family: AddressFamily) -
     settings.interfaces = ["br-+", "docker0"]
     #expect(["br-1a2b", "docker0"].allSatisfy(settings.capturesFrom))
     #expect(!["br0", "docker01", "lo"].contains(where: settings.capturesFrom))
-    let bridge = FilteredBridge(name: "docker0", setting: "net.bridge.bridge-nf-call-iptables")
-    #expect(bridge.remedy == "sysctl net.bridge.bridge-nf-call-iptables=0")
-    let file = "/sys/class/net/docker0/bridge/nf_call_iptables"
-    #expect(FilteredBridge(name: "docker0", file: file).remedy == "echo 0 > \(file)")
+  }
+
+  @Test("what loses a bridge's connections is named with one command against it")
+  func filteredBridge() {
+    let one = FilteredBridge(name: "br0", settings: ["net.bridge.a"])
+    #expect(one.cause == "net.bridge.a is 1" && one.remedy == "sysctl net.bridge.a=0")
+    let all = FilteredBridge(name: "br0", files: ["/proc/sys/net/bridge/a", "/proc/sys/net/bridge/b", "/sys/c"])
+    #expect(all.cause == "net.bridge.a and net.bridge.b and /sys/c are 1")
+    #expect(all.remedy == "sysctl net.bridge.a=0 net.bridge.b=0; echo 0 > /sys/c")
   }
 
   @Test("a command is printed as a shell takes it")

@@ -33,7 +33,7 @@ public enum CaptureError: Error, CustomStringConvertible, Equatable {
         + "configuration; restart it (systemctl restart fairlead), then apply"
     case .filteredBridge(let bridge):
       "connections that come by the bridge \(bridge.name) would be lost on their way to a tproxy listener while "
-        + "\(bridge.setting) is 1: run '\(bridge.remedy)', or let a listener with 'capture: redirect' take them"
+        + "\(bridge.cause): run '\(bridge.remedy)', or let a listener with 'capture: redirect' take them"
     case .tableInUse(let table, let family):
       "routing table \(table) has other \(family.title) routes; choose another with capture.routingTable"
     case .stateFile(let path, let reason): "cannot write \(path): \(reason)"

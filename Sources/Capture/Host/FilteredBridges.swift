@@ -8,31 +8,41 @@ import Glibc
 /// A bridge by which no connection would reach a tproxy listener.
 public struct FilteredBridge: Hashable, Sendable {
   public let name: String
-  /// The file under /proc/sys or /sys that is 1.
-  let file: String
+  /// Those under /proc/sys and /sys that are 1.
+  let files: [String]
 
-  init(name: String, file: String) {
+  init(name: String, files: [String]) {
     self.name = name
-    self.file = file
+    self.files = files
   }
 
-  /// - Parameter setting: as `sysctl` calls it.
-  public init(name: String, setting: String) {
-    self.init(name: name, file: "/proc/sys/" + String(setting.map { $0 == "." ? "/" : $0 }))
+  /// - Parameter settings: as `sysctl` calls them.
+  public init(name: String, settings: [String]) {
+    self.init(name: name, files: settings.map { proc + String($0.map { $0 == "." ? "/" : $0 }) })
   }
 
-  /// What is on, as people write it.
-  public var setting: String {
-    guard file.hasPrefix("/proc/sys/") else { return file }
-    return String(file.dropFirst("/proc/sys/".count).map { $0 == "/" ? "." : $0 })
+  /// What is on: `net.bridge.bridge-nf-call-iptables is 1`.
+  public var cause: String {
+    files.map { setting(of: $0) ?? $0 }.joined(separator: " and ") + (files.count == 1 ? " is 1" : " are 1")
   }
 
   /// The command that switches it off.
-  public var remedy: String { file.hasPrefix("/proc/sys/") ? "sysctl \(setting)=0" : "echo 0 > \(file)" }
+  public var remedy: String {
+    let settings = files.compactMap { setting(of: $0) }
+    let others = files.filter { setting(of: $0) == nil }
+    let command = settings.isEmpty ? [] : ["sysctl " + settings.map { "\($0)=0" }.joined(separator: " ")]
+    return (command + others.map { "echo 0 > \($0)" }).joined(separator: "; ")
+  }
+
+  private func setting(of file: String) -> String? {
+    file.hasPrefix(proc) ? String(file.dropFirst(proc.count).map { $0 == "/" ? "." : $0 }) : nil
+  }
 }
 
+private let proc = "/proc/sys/"
+
 extension CaptureSettings {
-  /// Those of this host that `interfaces` name and a tproxy listener takes from, each with the first setting that is on.
+  /// Those of this host that `interfaces` name and a tproxy listener takes from.
   public var filteredBridges: [FilteredBridge] {
     if interfaces.isEmpty { return [] }
     let families = Survey.usedFamilies.filter { interfaceDestination($0)?.listener.mode == .tproxy }
@@ -41,9 +51,10 @@ extension CaptureSettings {
       let directory = "/sys/class/net/\(name)/bridge"
       guard access(directory, F_OK) == 0 else { return nil }
       let files = families.flatMap {
-        ["/proc/sys/net/bridge/bridge-nf-call-\($0.tool)", "\(directory)/nf_call_\($0.tool)"]
+        ["\(proc)net/bridge/bridge-nf-call-\($0.tool)", "\(directory)/nf_call_\($0.tool)"]
       }
-      return files.first { textOfFile($0).hasPrefix("1") }.map { FilteredBridge(name: name, file: $0) }
+      let on = files.filter { textOfFile($0).hasPrefix("1") }
+      return on.isEmpty ? nil : FilteredBridge(name: name, files: on)
     }
   }
 
