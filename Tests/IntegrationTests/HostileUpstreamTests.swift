@@ -65,6 +65,26 @@ struct HostileUpstreamTests {
     }
   }
 
+  @Test(
+    "what is wrong with an endpoint's response is said",
+    arguments: [
+      Case(
+        "there is more than one Content-Length field",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"),
+      Case(
+        "longer than limits.headerBytes", "HTTP/1.1 200 OK\r\nX: \(String(repeating: "a", count: 100 * 1024))\r\n\r\n"),
+      Case(
+        "101 came for a request that asked for no upgrade", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"),
+    ])
+  func refusalIsTold(_ test: Case) throws {
+    try withFairlead(HostileUpstreamTests.breaking(test.response)) { daemon, _ in
+      let client = try daemon.connect()
+      try client.send("POST /bad HTTP/1.1\r\nHost: web\r\nContent-Length: 2\r\n\r\nab")
+      let response = try client.readResponse()
+      #expect(response.text.contains(test.testDescription) && response.text.contains("FL2104"), "\(response.text)")
+    }
+  }
+
   @Test("endless interim responses are bounded")
   func endlessInterim() throws {
     let script = Script { connection in

@@ -33,7 +33,7 @@ private let promises: [ErrorPromise] = [
   .init(.discoveryFailed, 2009, 503), .init(.tooManyNames, 2006, 503), .init(.nameRefused, 2007, 503),
   .init(.badDelegation(column: 0), 2008, 400),
   .init(.endpointUnreachable, 2101, 502),
-  .init(.connectTimeout, 2102, 504), .init(.endpointClosed, 2103, 502), .init(.endpointGarbage, 2104, 502),
+  .init(.connectTimeout, 2102, 504), .init(.endpointClosed, 2103, 502), .init(.endpointGarbage(nil), 2104, 502),
   .init(.responseTruncated, 2105, 502), .init(.requestTimeout, 2106, 504),
   .init(.attemptTimeout, 2107, 504), .init(.deadlineExceeded, 2108, 504), .init(.endpointsOut, 2109, 503),
   .init(.noEndpoint, 2201, 503),
@@ -164,7 +164,7 @@ struct LocalResponseTests {
 
   @Test("every error fits with the longest names, and is a response a strict parser takes", arguments: [true, false])
   func fits(closes: Bool) throws {
-    for error in ProxyError.all {
+    for error in ProxyError.all + Refusal.allCases.map({ .endpointGarbage($0) }) {
       for (service, via) in [(Self.longestService, Self.longestVia), (nil, [])] as [(String?, [UInt8])] {
         let bytes = try #require(write(error, service: service, closes: closes, withBody: true, via: via), "\(error)")
         #expect(bytes.count <= LocalResponse.sizeLimit)
@@ -204,6 +204,15 @@ struct LocalResponseTests {
     let text = String(decoding: bytes, as: UTF8.self)
     #expect(text.contains("\r\nl5d-err: web: the service has no endpoint (FL2201); next: fairlead endpoints\r\n"))
     #expect(text.hasSuffix("\r\n\r\nweb: the service has no endpoint (FL2201); next: fairlead endpoints\n"))
+  }
+
+  @Test("what is wrong with an endpoint's answer is said, and counted in one place")
+  func namesTheRefusal() throws {
+    let error = ProxyError.endpointGarbage(.headTooLong)
+    #expect(error.code == 2104 && error.position == ProxyError.endpointGarbage(nil).position)
+    let bytes = try #require(write(error, service: "web", closes: false, withBody: true))
+    let words = "the endpoint's answer is refused: the head is longer than limits.headerBytes (FL2104)"
+    #expect(parse(bytes, method: .get)?.fields["l5d-err"] == "web: \(words); next: fairlead endpoints")
   }
 
   @Test("405 says what is allowed, an overload when to come again")

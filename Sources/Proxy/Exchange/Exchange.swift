@@ -354,7 +354,7 @@ extension Shard {
     exchange.pointee.interimCount &+= 1
     guard exchange.pointee.interimCount <= interimLimit else {
       observeAttempt(exchange, status: nil)
-      fail(exchange, .endpointGarbage)
+      fail(exchange, .endpointGarbage(nil))
       return
     }
     // What a hedge has to say before its answer is not the client's while the first attempt is under way.

@@ -101,6 +101,7 @@ enum LocalResponse {
       var count = error.message.utf8CodeUnitCount + error.nextCommand.utf8CodeUnitCount
       count += " (FL".utf8.count + 4 + "); next: ".utf8.count
       if !service.isEmpty { count += service.utf8.count + 2 }
+      if let detail = error.detail { count += 2 + detail.utf8CodeUnitCount }
       if error.column > 0 { count += " at column ".utf8.count + String(error.column).utf8.count }
       return count
     }
@@ -111,6 +112,10 @@ enum LocalResponse {
         writer.append(": ")
       }
       writer.append(error.message)
+      if let detail = error.detail {
+        writer.append(": ")
+        writer.append(detail)
+      }
       if error.column > 0 {
         writer.append(" at column ")
         writer.append(decimal: UInt64(error.column))

@@ -43,7 +43,8 @@ enum ProxyError: Equatable {
   case endpointUnreachable
   case connectTimeout
   case endpointClosed
-  case endpointGarbage
+  /// - Parameter refusal: what is wrong with the answer's head; nil where nothing of it was looked at.
+  case endpointGarbage(Refusal?)
   case responseTruncated
   case requestTimeout
   case attemptTimeout
@@ -188,6 +189,7 @@ enum ProxyError: Equatable {
     case .endpointUnreachable: "no endpoint of the service accepts connections"
     case .connectTimeout: "no endpoint of the service answered a connect in time (timeouts.connect)"
     case .endpointClosed: "the endpoint closed the connection before it answered"
+    case .endpointGarbage(.some): "the endpoint's answer is refused"
     case .endpointGarbage: "the endpoint answered with something that is not HTTP/1"
     case .responseTruncated: "the endpoint's response broke off"
     case .requestTimeout: "the endpoint did not answer in time (timeouts.request)"
@@ -213,6 +215,11 @@ enum ProxyError: Equatable {
   /// Where in what the client sent the mistake is, from 1; 0 where that is not told.
   var column: UInt16 {
     if case .badDelegation(let column) = self { column } else { 0 }
+  }
+
+  /// What is wrong with what was refused, where `message` does not say it.
+  var detail: StaticString? {
+    if case .endpointGarbage(let refusal?) = self { refusal.message } else { nil }
   }
 
   /// What to run to find out more.
@@ -256,6 +263,7 @@ enum ProxyError: Equatable {
     switch self {
     case .refused(let refusal): Int(refusal.rawValue)
     case .badDelegation(let column) where column > 0: ProxyError.badDelegation(column: 0).position
+    case .endpointGarbage(.some): ProxyError.endpointGarbage(nil).position
     case .aborted: Refusal.allCases.count + ProxyError.others.count
     default: Refusal.allCases.count + (ProxyError.others.firstIndex(of: self) ?? 0)
     }
@@ -272,7 +280,7 @@ enum ProxyError: Equatable {
     .delegationFailed, .nameTimeout, .tooManyNames, .nameRefused, .badDelegation(column: 0), .discoveryFailed,
     .endpointUnreachable, .connectTimeout,
     .endpointClosed,
-    .endpointGarbage, .responseTruncated,
+    .endpointGarbage(nil), .responseTruncated,
     .requestTimeout, .attemptTimeout, .deadlineExceeded, .endpointsOut, .noEndpoint, .tooManyConnections,
     .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations,
     .rateLimited, .connectionRateLimited, .overloaded,

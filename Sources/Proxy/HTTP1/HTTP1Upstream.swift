@@ -167,7 +167,7 @@ extension Shard {
       switch connection.pointee.codec.phase {
       case .head:
         guard isSolicited(connection, exchange) else {
-          attemptFailed(exchange, .endpointGarbage, verdict: verdict(connection, exchange))
+          attemptFailed(exchange, .endpointGarbage(nil), verdict: verdict(connection, exchange))
           return count
         }
         exchange.pointee.flags.insert(.responseStarted)
@@ -200,23 +200,25 @@ extension Shard {
       case .complete:
         responseArrived(connection, exchange, received)
         return responseHead.pointee.headLength
-      case .refused:
-        refuseResponse(exchange)
+      case .refused(let refusal):
+        refuseResponse(exchange, refusal)
         return count
       case .incomplete: break
       }
     }
     switch assemble(connection, received, limit: limits.head.headerBytes) {
     case .incomplete: return count
-    case .refused:
-      refuseResponse(exchange)
+    case .refused(let refusal):
+      refuseResponse(exchange, refusal)
       return count
     case .whole(let used, let whole):
-      guard
-        case .complete = HTTP1Parser.parseResponse(
-          whole, into: &responseHead.pointee, context: context, limits: limits.head)
-      else {
-        refuseResponse(exchange)
+      switch HTTP1Parser.parseResponse(whole, into: &responseHead.pointee, context: context, limits: limits.head) {
+      case .complete: break
+      case .refused(let refusal):
+        refuseResponse(exchange, refusal)
+        return count
+      case .incomplete:
+        refuseResponse(exchange, nil)
         return count
       }
       responseArrived(connection, exchange, whole)
@@ -226,10 +228,10 @@ extension Shard {
   }
 
   /// What the endpoint sent is no response head.
-  private func refuseResponse(_ exchange: ExchangePointer) {
+  private func refuseResponse(_ exchange: ExchangePointer, _ refusal: Refusal?) {
     observeAttempt(exchange, status: nil)
     if attemptLost(exchange) { return }
-    fail(exchange, .endpointGarbage)
+    fail(exchange, .endpointGarbage(refusal))
   }
 
   private func responseArrived(
@@ -241,7 +243,7 @@ extension Shard {
       // Bytes of a body that is still to come would be taken for the new protocol's.
       guard exchange.pointee.flags.contains(.requestComplete) else {
         observeAttempt(exchange, status: nil)
-        fail(exchange, .endpointGarbage)
+        fail(exchange, .endpointGarbage(nil))
         return
       }
       exchange.pointee.status = status
