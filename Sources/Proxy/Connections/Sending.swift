@@ -157,6 +157,25 @@ extension Shard {
     if connection.pointee.unsentByteCount <= unsentByteLimit { outputDrained(connection) }
   }
 
+  /// Before a connection is reset because its response broke off: what has come of the response is still the client's. What
+  /// the socket does not take at once is lost.
+  func sendRest(_ connection: ConnectionPointer) {
+    guard connection.pointee.wire == .http1, connection.pointee.role == .downstream,
+      connection.pointee.flags.isDisjoint(with: [.closing, .connecting, .sending, .sink, .stream])
+    else { return }
+    while connection.pointee.output.head != 0 {
+      let segment = segments.segment(connection.pointee.output.head)
+      let count = Int(segment.pointee.count)
+      let sent = Glibc.send(
+        connection.pointee.descriptor, segment.pointee.bytes, count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
+      guard sent > 0 else { return }
+      connection.pointee.bytesSent &+= UInt64(sent)
+      statistics.countSent(.downstream, sent, workload: connection.pointee.workload)
+      segments.consume(&connection.pointee.output, sent)
+      if sent < count { return }
+    }
+  }
+
   /// Whether a peer that we wait for has taken bytes since this was last asked. A send completes only when a large part
   /// of the kernel's buffer is free again; a peer that reads slowly is at work all the while.
   func isStillTaking(_ connection: ConnectionPointer) -> Bool {

@@ -36,6 +36,7 @@ extension Shard {
     if answers {
       sendLocalResponse(downstream, error, service: service, requestComplete: requestComplete)
     } else {
+      sendRest(downstream)
       close(downstream, abort: true)
     }
   }
