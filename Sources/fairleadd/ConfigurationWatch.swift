@@ -16,6 +16,9 @@ final class ConfigurationWatch {
   private let descriptor: Int32
   private var fileWatch: Int32 = -1
   private var fragmentsWatch: Int32 = -1
+  /// Where the file is a link: the directory and the name of what it leads to.
+  private var targetWatch: Int32 = -1
+  private var target = ""
   private var timer: UInt64?
   private var buffer = [UInt8](repeating: 0, count: 16 * 1024)
 
@@ -38,6 +41,7 @@ final class ConfigurationWatch {
       return nil
     }
     watchFragments()
+    watchTarget()
     loop.watch(descriptor, events: Int16(POLLIN)) { [weak self] _ in self?.read() }
   }
 
@@ -48,6 +52,23 @@ final class ConfigurationWatch {
 
   /// There need be none, and there may be another one than before.
   private func watchFragments() { fragmentsWatch = inotify_add_watch(descriptor, fragments, Self.events) }
+
+  /// A link may lead to another file than before.
+  private func watchTarget() {
+    let before = targetWatch
+    targetWatch = -1
+    defer {
+      if before >= 0, ![targetWatch, fileWatch, fragmentsWatch].contains(before) {
+        inotify_rm_watch(descriptor, before)
+      }
+    }
+    guard let resolved = realpath("\(directory)/\(file)", nil) else { return }
+    defer { free(resolved) }
+    let path = String(cString: resolved)
+    guard let slash = path.lastIndex(of: "/") else { return }
+    target = String(path[path.index(after: slash)...])
+    targetWatch = inotify_add_watch(descriptor, slash == path.startIndex ? "/" : String(path[..<slash]), Self.events)
+  }
 
   private func read() {
     var isOurs = false
@@ -84,6 +105,8 @@ final class ConfigurationWatch {
   private func concerns(_ watch: Int32, _ mask: UInt32, _ name: String) -> Bool {
     func has(_ bits: Int32) -> Bool { mask & UInt32(bitPattern: bits) != 0 }
     if has(IN_Q_OVERFLOW) { return true }
+    // Also where it is one of the others: the name decides.
+    if watch == targetWatch, name == target { return true }
     if watch == fragmentsWatch {
       // What has only begun to be will be closed, too.
       return !has(IN_CREATE) && name.hasSuffix(".yaml") && !name.hasPrefix(".")
@@ -99,6 +122,7 @@ final class ConfigurationWatch {
 
   /// Waits until nothing happens any more.
   private func settle() {
+    watchTarget()
     if let timer { loop.cancel(timer) }
     timer = loop.schedule(at: .now().advanced(byNanoseconds: Self.quietNanoseconds)) { [weak self] in
       guard let self else { return }

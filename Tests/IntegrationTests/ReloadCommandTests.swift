@@ -131,6 +131,31 @@ struct ReloadCommandTests {
     }
   }
 
+  @Test("where the file is a link, a change of what it leads to is taken over, also when it leads elsewhere")
+  func linkedFile() throws {
+    try withDaemon(node: "") { daemon, one, two in
+      let directory = daemon.process.directory
+      let path = directory.path("fairlead.yaml")
+      for name in ["here", "there"] {
+        mkdir(directory.path(name), 0o755)
+        _ = try directory.write("\(name)/x.yaml", daemon.options.yaml(in: directory))
+      }
+      unlink(path)
+      #expect(symlink("here/x.yaml", path) == 0)
+      for (place, upstream, answer) in [("here", two, "two"), ("there", one, "one"), ("there", two, "two")] {
+        daemon.options.services = ["web": ["\(upstream.address)"]]
+        if place == "there", answer == "one" {
+          // Exchanged as deployments do, and with another content.
+          _ = try directory.write("there/x.yaml", daemon.options.yaml(in: directory))
+          #expect(symlink("there/x.yaml", path + ".new") == 0 && rename(path + ".new", path) == 0)
+        } else {
+          _ = try directory.write("\(place)/x.yaml", daemon.options.yaml(in: directory))
+        }
+        #expect(try eventually { try daemon.process.get().text == answer }, "\(place): \(answer)")
+      }
+    }
+  }
+
   @Test("a changed file is taken over by itself, also one in conf.d, and a broken one is told once")
   func fileChanges() throws {
     try withDaemon(node: "") { daemon, one, two in
