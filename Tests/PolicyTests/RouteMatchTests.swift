@@ -170,6 +170,13 @@ struct RouteMatchTests {
     let found = try table(rules).find(request("GET /\(evil)", "x: \(evil)\r\n"))
     #expect(found == RouteLookup(number: 3, limitedCount: 3))
     #expect(try table(rules).find(request("GET /aab")) == RouteLookup(number: 0))
+    // Each match has its limit, and all of a request's together: without one this would be ten thousand of these.
+    let many = (0..<100).map { number in
+      route(headers: [.init(name: "x", value: .regex(whole("(a|aa)+b\(number)")))])
+    }
+    let fields = String(repeating: "x: \(evil)0123456789\r\n", count: 100)
+    let given = try table(many + [route()]).find(request("GET /", fields))
+    #expect(given.number == nil && given.isExhausted && given.limitedCount < 2000)
     // A sensible pattern on the longest of paths comes nowhere near.
     let long = request("GET /" + String(repeating: "ab/", count: 2000))
     #expect(try table([route(.regex(whole("/(?:[a-z]+/)*")))]).find(long) == RouteLookup(number: 0))

@@ -45,7 +45,7 @@ private let promises: [ErrorPromise] = [
   .init(.proxyHeaderMissing, 1211, 400), .init(.proxyHeaderRefused, 1212, 400), .init(.badProxyHeader, 1213, 400),
   .init(.proxyHeaderTruncated, 1214, 400),
   .init(.straightConnection, 2302, 421), .init(.selfLoop, 2303, 508),
-  .init(.aborted(503), 2401, 503),
+  .init(.aborted(503), 2401, 503), .init(.patternsTooSlow, 2402, 400),
 ]
 
 @Suite("ProxyError")

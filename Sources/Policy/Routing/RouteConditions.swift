@@ -12,15 +12,31 @@ struct RoutedRequest {
   let matcher: PatternMatcher
   /// Matches that a limit ended.
   var limitedCount: UInt32 = 0
+  /// What is left of the time that matching with patterns may take. Each match has a limit of its own, but a head may have a
+  /// hundred fields for each of a hundred rules.
+  private var patience: Int64
+  private var matchedAt = MonotonicInstant(nanoseconds: 0)
 
+  /// - Parameter ruleCount: those that may have to be looked at.
   init(
-    _ head: borrowing RequestHead, _ bytes: UnsafeRawBufferPointer, workload: UInt16, matcher: PatternMatcher
+    _ head: borrowing RequestHead, _ bytes: UnsafeRawBufferPointer, workload: UInt16, matcher: PatternMatcher,
+    ruleCount: Int
   ) {
     self.bytes = bytes
     path = Self.path(head, bytes)
     self.workload = workload
     self.matcher = matcher
+    patience = Self.patience &+ Int64(ruleCount) &* Self.patienceForRule
   }
+
+  /// Matching takes so long that the request is not worth it.
+  var isExhausted: Bool { patience <= 0 }
+
+  /// Nanoseconds; many times what sensible patterns take.
+  private static var patience: Int64 { 1_000_000 }
+  private static var patienceForRule: Int64 { 5_000 }
+  /// No match counts for more: the thread may have had to wait for its processor.
+  private static var longestMatch: UInt64 { 125_000 }
 
   @inline(__always) static func path(
     _ head: borrowing RequestHead, _ bytes: UnsafeRawBufferPointer
@@ -32,7 +48,16 @@ struct RoutedRequest {
   }
 
   mutating func matches(_ code: OpaquePointer, _ subject: UnsafeRawBufferPointer) -> Bool {
-    switch matcher.match(code, subject) {
+    if isExhausted {
+      limitedCount &+= 1
+      return false
+    }
+    if matchedAt.nanoseconds == 0 { matchedAt = .now() }
+    let outcome = matcher.match(code, subject)
+    let now = MonotonicInstant.now()
+    patience &-= Int64(truncatingIfNeeded: min(now.nanoseconds(since: matchedAt), Self.longestMatch))
+    matchedAt = now
+    switch outcome {
     case .matched: return true
     case .notMatched: return false
     case .limited:

@@ -93,6 +93,7 @@ struct RouteSearch {
       let number = index.numbers[Int(place)]
       if number >= best { return }
       let condition = conditions[Int(number)]
+      if request.isExhausted { return }
       if condition.isPlain || condition.hold(head, &request) {
         best = number
         return

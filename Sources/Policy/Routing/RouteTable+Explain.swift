@@ -46,9 +46,9 @@ extension RouteTable {
   ) -> [RouteExplanation] {
     var explanations: [RouteExplanation] = []
     for number in routes.indices {
-      var request = RoutedRequest(head, bytes, workload: workload, matcher: matcher)
+      var request = RoutedRequest(head, bytes, workload: workload, matcher: matcher, ruleCount: 1)
       var mismatch = self.mismatch(number, head, &request)
-      if mismatch != nil, request.limitedCount > 0 { mismatch = .patternLimit }
+      if mismatch != nil, request.limitedCount > 0 || request.isExhausted { mismatch = .patternLimit }
       explanations.append(RouteExplanation(number: RouteNumber(truncatingIfNeeded: number), mismatch: mismatch))
       if mismatch == nil { break }
     }

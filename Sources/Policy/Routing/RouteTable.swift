@@ -13,10 +13,13 @@ public typealias RouteNumber = UInt32
   public var number: RouteNumber?
   /// Patterns that were stopped by their limit on the way, and so did not match.
   public var limitedCount: UInt32
+  /// Patterns took so long with this request that the search was given up: which rule has it nobody knows.
+  public var isExhausted: Bool
 
-  public init(number: RouteNumber?, limitedCount: UInt32 = 0) {
+  public init(number: RouteNumber?, limitedCount: UInt32 = 0, isExhausted: Bool = false) {
     self.number = number
     self.limitedCount = limitedCount
+    self.isExhausted = isExhausted
   }
 }
 
@@ -74,10 +77,13 @@ public final class RouteTable: @unchecked Sendable {
     _ head: borrowing RequestHead, _ bytes: UnsafeRawBufferPointer, workload: UInt16, _ matcher: PatternMatcher
   ) -> RouteLookup {
     var search = RouteSearch(
-      index, conditions, RoutedRequest(head, bytes, workload: workload, matcher: matcher))
+      index, conditions,
+      RoutedRequest(head, bytes, workload: workload, matcher: matcher, ruleCount: conditions.count))
     search.run(head)
+    let isExhausted = search.request.isExhausted
     return RouteLookup(
-      number: search.best == .max ? nil : search.best, limitedCount: search.request.limitedCount)
+      number: search.best == .max || isExhausted ? nil : search.best, limitedCount: search.request.limitedCount,
+      isExhausted: isExhausted)
   }
 
   /// What becomes of a request that the rule matches. Valid as long as the table.

@@ -64,6 +64,8 @@ enum ProxyError: Equatable {
   case selfLoop
   /// A rule says so, with this status.
   case aborted(UInt16)
+  /// Rules' patterns backtrack for too long over what it says.
+  case patternsTooSlow
 
   /// The number behind `FL`.
   var code: UInt16 {
@@ -117,6 +119,7 @@ enum ProxyError: Equatable {
     case .straightConnection: 2302
     case .selfLoop: 2303
     case .aborted: 2401
+    case .patternsTooSlow: 2402
     }
   }
 
@@ -127,7 +130,7 @@ enum ProxyError: Equatable {
     case .refused(let refusal): refusal.status
     case .headerTimeout, .bodyTimeout: 408
     case .clientGone: 499
-    case .http2Broken, .http2Flood, .connectBody: 400
+    case .http2Broken, .http2Flood, .connectBody, .patternsTooSlow: 400
     case .connectRefused: 403
     case .methodNotSupported: 405
     case .noHost, .badName, .badDelegation, .notTLS, .badClientHello, .clientHelloTooLong, .clientHelloTruncated,
@@ -209,6 +212,7 @@ enum ProxyError: Equatable {
     case .straightConnection: "this port takes captured connections only (listeners.capture)"
     case .selfLoop: "the connection was on its way to the proxy itself"
     case .aborted: "a rule aborts some requests on purpose (routes[].fault.abort)"
+    case .patternsTooSlow: "the rules' patterns take too long with what the request says (routes[].match)"
     }
   }
 
@@ -243,7 +247,7 @@ enum ProxyError: Equatable {
     case .rateLimited: "fairlead metrics"
     case .connectionRateLimited: "fairlead workloads"
     case .straightConnection, .selfLoop: "fairlead capture status"
-    case .aborted: "fairlead routes"
+    case .aborted, .patternsTooSlow: "fairlead routes"
     }
   }
 
@@ -285,6 +289,6 @@ enum ProxyError: Equatable {
     .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations,
     .rateLimited, .connectionRateLimited, .overloaded,
     .loop,
-    .straightConnection, .selfLoop,
+    .straightConnection, .selfLoop, .patternsTooSlow,
   ]
 }

@@ -83,6 +83,10 @@ extension Shard {
       $0.lookup(requestHead.pointee, bytes, workload: downstream.pointee.workload, patterns)
     }
     if found.limitedCount > 0 { statistics.routing.patternLimits.add(UInt64(found.limitedCount)) }
+    if found.isExhausted {
+      fail(exchange, .patternsTooSlow)
+      return
+    }
     guard let number = found.number else {
       name(exchange, downstream, bytes)
       return
