@@ -19,6 +19,7 @@ public struct AccessLogError: Error, CustomStringConvertible {
       case ENOENT: "; create its directory"
       case EACCES, EPERM, EROFS: "; make it writable for the user fairleadd runs as"
       case EISDIR: "; name a file"
+      case ENXIO: "; a pipe needs a reader first"
       default: ""
       }
     return "cannot open the access log \(path): \(reason)\(hint)"
@@ -64,6 +65,8 @@ public final class AccessLogWriter: @unchecked Sendable {
   private var output = TextOutput(reserving: flushByteCount + 4096)
   private var pendingLines: UInt64 = 0
   private var lineIsTorn = false
+  /// The log is a pipe, and nobody has read it for a while after the end was asked for: nothing is waited for any more.
+  private var isUnread = false
 
   /// Opens the file (appending, created with mode 0640) and starts the thread.
   ///
@@ -204,7 +207,7 @@ public final class AccessLogWriter: @unchecked Sendable {
         let count = write(descriptor, bytes.baseAddress?.advanced(by: offset), bytes.count - offset)
         if count > 0 {
           offset += count
-        } else if count < 0 && errno == EINTR {
+        } else if count < 0 && (errno == EINTR || errno == EAGAIN && waitForReader()) {
           continue
         } else {
           errors.wrappingAdd(1, ordering: .relaxed)
@@ -214,6 +217,17 @@ public final class AccessLogWriter: @unchecked Sendable {
       }
       return true
     }
+  }
+
+  /// A full pipe is waited for as long as it takes, but for the end of the process.
+  private func waitForReader() -> Bool {
+    while !isUnread {
+      var pipe = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+      let isLast = stopping.load(ordering: .acquiring)
+      if poll(&pipe, 1, isLast ? lastWaitMilliseconds : longestWaitMilliseconds) > 0 { return true }
+      isUnread = isLast
+    }
+    return false
   }
 
   private func openAgain(_ requests: UInt64) {
@@ -236,7 +250,8 @@ public final class AccessLogWriter: @unchecked Sendable {
 }
 
 private func openLog(_ path: String) -> Int32 {
-  open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0o640)
+  // It may be a pipe that nobody reads: neither the start nor the end of the process may hang on that.
+  open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0o640)
 }
 
 /// One write call takes about this much: large enough that the call does not count, small enough to stay in the cache.
@@ -244,3 +259,5 @@ private let flushByteCount = 64 * 1024
 private let shortestWaitMilliseconds: Int32 = 5
 /// A record is in the file at most this much later, also on a quiet node.
 private let longestWaitMilliseconds: Int32 = 200
+/// How long a reader of a full pipe has at the end.
+private let lastWaitMilliseconds: Int32 = 1_000

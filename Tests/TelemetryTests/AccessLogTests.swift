@@ -234,6 +234,33 @@ import Testing
     #expect(writer.statistics.errors > 0)
   }
 
+  @Test("a pipe that nobody reads ends neither the start nor the end, and one that is read slowly gets every line")
+  func pipes() throws {
+    let directory = try TemporaryDirectory()
+    let path = directory.path + "/log"
+    mkfifo(path, 0o600)
+    let ring = AccessRing(capacity: 4096)
+    #expect(throws: AccessLogError.self) {
+      try AccessLogWriter.start(path: path, format: .json, rings: [ring], names: NameTable())
+    }
+    let reader = open(path, O_RDONLY | O_NONBLOCK)
+    defer { close(reader) }
+    let writer = try AccessLogWriter.start(path: path, format: .json, rings: [ring], names: NameTable())
+    // More than a pipe holds.
+    for _ in 0..<2000 { try push(ring) }
+    writer.wake()
+    var bytes = [UInt8](repeating: 0, count: 4096)
+    var lines: UInt64 = 0
+    waitUntil {
+      lines += UInt64(bytes[..<max(read(reader, &bytes, bytes.count), 0)].count { $0 == 0x0A })
+      return lines >= 2000
+    }
+    #expect(lines == 2000)
+    for _ in 0..<4000 { try push(ring) }
+    writer.stop()
+    #expect(writer.statistics.written + writer.statistics.failed == 6000 && writer.statistics.failed > 0)
+  }
+
   @Test("a file that cannot be opened is told in one line, with the remedy")
   func unopenable() throws {
     let directory = try TemporaryDirectory()
