@@ -43,6 +43,9 @@ final class AdminConnection {
 
   var isOver: Bool { if case .over = state { true } else { false } }
 
+  /// What of its answer the client has still to take.
+  var unreadByteCount: Int { output.count - sent }
+
   /// What to poll for.
   var interest: Int16 {
     switch state {

@@ -12,6 +12,8 @@ public struct AdminLimits: Sendable {
   public var clients = 64
   public var headBytes = 8 * 1024
   public var bodyBytes = 64 * 1024
+  /// Of all answers that their clients have not read yet. A report of ten thousand endpoints has three megabytes.
+  public var unreadBytes = 64 << 20
   /// How long a connection may idle, take to send a request, or go without taking any of its answer.
   public var timeoutNanoseconds: UInt64 = 10_000_000_000
   /// How long the shards may take to answer.
@@ -147,11 +149,22 @@ public final class AdminServer: @unchecked Sendable {
           response.afterwards?()
           return
         }
-        connection.respond(response)
+        connection.respond(hasRoom(for: response) ? response : Self.tooMuchUnread)
         proceed(connection)
       }
     }
   }
+
+  /// Small answers always have room, and large ones while hardly anything is unread: one that is too long for all others would
+  /// never be given otherwise.
+  private func hasRoom(for response: AdminResponse) -> Bool {
+    guard response.body.count > 64 * 1024 else { return true }
+    let unread = connections.values.reduce(0) { $0 + $1.unreadByteCount }
+    return unread <= limits.unreadBytes / 8 || unread + response.body.count <= limits.unreadBytes
+  }
+
+  private static let tooMuchUnread = AdminResponse.text(
+    503, "other admin clients have not read their answers; try again")
 
   private func settle(_ connection: AdminConnection) {
     if connection.isOver {

@@ -64,6 +64,25 @@ import Testing
     #expect(answer.head.contains("allow: ") == (status == 405))
   }
 
+  @Test("what clients do not read has a bound, and who reads is answered again")
+  func unread() throws {
+    var limits = AdminLimits()
+    limits.unreadBytes = 4 << 20
+    let server = try RunningServer(limits: limits)
+    // More than a socket takes.
+    server.node.set { $0.configuration = String(repeating: "x", count: 1 << 20) }
+    var lazy = try (0..<8).map { _ in try RawClient(server) }
+    for client in lazy {
+      client.send("GET /config HTTP/1.1\r\nHost: a\r\n\r\n")
+      #expect(client.receive(upTo: 12) != nil)
+    }
+    let refused = try exchange(server, "GET", "/config")
+    #expect(refused.head.hasPrefix("HTTP/1.1 503 ") && refused.body.contains("have not read"))
+    #expect(try exchange(server, "GET", "/ready").head.hasPrefix("HTTP/1.1 200 "))
+    lazy = []
+    waitUntil { (try? exchange(server, "GET", "/config").head.hasPrefix("HTTP/1.1 200 ")) == true }
+  }
+
   @Test("HEAD has the length of the body and not the body")
   func head() throws {
     let server = try RunningServer()
