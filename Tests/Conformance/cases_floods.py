@@ -299,3 +299,21 @@ def _():
                     break
         daemon.expect_memory_growth_below(16 * MIB)
         daemon.expect_polite_client_is_served()
+
+
+@case("floods: fields that make the rules' patterns backtrack are refused after a while, whichever rule would have had the request")
+def _():
+    rules = "\n".join(
+        f'  - {{ match: {{ headers: [ {{ name: x, regex: "(a|aa)+b{number}" }} ] }}, respond: {{ status: 403 }} }}'
+        for number in range(20))
+    with Daemon(HTTP2Upstream(), protocol="http2", extra=f"routes:\n{rules}") as daemon:
+        client = daemon.client()
+        expect(client.get("/before", more=[("x", "aaab")]).status == 200, "a field that matches nothing")
+        expect(client.get("/before", more=[("x", "aaab7")]).status == 403, "a field that matches")
+        with daemon.expect_cost_below_ten_polite():
+            for _ in range(10):
+                response = client.get("/", more=[("x", "a" * 40 + "!b0123456789")] * 100)
+                expect(response.status == 400 and response["fairlead-code"] == "FL2402", response)
+        daemon.expect_error("FL2402", 10)
+        expect(client.get("/after", more=[("x", "aaab7")]).status == 403, "the same connection goes on")
+        daemon.expect_polite_client_is_served()

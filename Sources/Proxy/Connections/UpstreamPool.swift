@@ -76,7 +76,7 @@ extension Shard {
     if let opened = openWithinLimit(service, exchange.pointee.service, endpoint, source, speaks) { return opened }
     // What it would take now is worth more to a request that has no other attempt.
     if exchange.pointee.route.flags.contains(.isHedge) { return .wait }
-    if !isStream, exchange.pointee.pinned == noSlot {
+    if !isStream, exchange.pointee.pinned == noSlot, service.pointee.idleCount > 0 {
       for other in 0..<UInt32(service.pointee.endpointCount) where isWell(service, other) {
         if let idle = takeIdle(service, other, source) { return .connection(idle) }
       }
