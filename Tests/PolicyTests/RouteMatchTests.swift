@@ -62,6 +62,16 @@ struct RouteMatchTests {
     #expect(try routes.number(request("GET \(target)")) == (matches ? 1 : nil))
   }
 
+  @Test("a rule for * is for OPTIONS * and for no path")
+  func asterisk() throws {
+    let routes = table([route(.exact("*")), route(hosts: ["b"], .exact("*")), route(.prefix("/"))])
+    #expect(try routes.number(request("OPTIONS *", host: "b")) == 0)
+    for target in ["/", "/*", "/x", "/x?*"] {
+      #expect(try routes.number(request("GET \(target)", host: "b")) == 2, "\(target)")
+    }
+    #expect(try table([route(.exact("*"))]).number("CONNECT b:80 HTTP/1.1\r\nhost: b:80\r\n\r\n") == nil)
+  }
+
   @Test("targets without a path: absolute ones have /, the others match no prefix")
   func forms() throws {
     let routes = table([route(.exact("/")), route(.prefix("/")), route()])

@@ -163,6 +163,8 @@ struct RouteConditions: BitwiseCopyable {
   let headers: UnsafeBufferPointer<HeaderCondition>
   let query: UnsafeBufferPointer<QueryCondition>
   let pathPattern: OpaquePointer?
+  /// For `OPTIONS *` only: no path, so the index does not know it.
+  let isForAsterisk: Bool
   /// Of a TLS connection; empty where any will do.
   let protocols: UnsafeBufferPointer<UnsafeRawBufferPointer>
 
@@ -184,12 +186,15 @@ struct RouteConditions: BitwiseCopyable {
     query = memory.copy(match.query.map { QueryCondition($0, in: memory) })
     protocols = memory.copy(match.protocols.map { memory.copy($0) })
     if case .regex(let pattern) = match.path { pathPattern = pattern.code.pointer } else { pathPattern = nil }
+    isForAsterisk = if case .exact("*") = match.path { true } else { false }
     isPlain =
-      mask == .max && !namesWorkloads && headers.isEmpty && query.isEmpty && pathPattern == nil && others.isEmpty
+      mask == .max && !namesWorkloads && headers.isEmpty && query.isEmpty && pathPattern == nil && !isForAsterisk
+      && others.isEmpty
   }
 
   func hold(_ head: borrowing RequestHead, _ request: inout RoutedRequest) -> Bool {
     guard methodHolds(head, request.bytes), workloadHolds(request.workload) else { return false }
+    if isForAsterisk, request.path.count != 1 || request.path[0] != UInt8(ascii: "*") { return false }
     for condition in headers where !condition.holds(head, &request) { return false }
     if !query.isEmpty {
       let text = head.queryRange.slice(of: request.bytes)
