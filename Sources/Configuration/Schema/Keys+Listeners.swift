@@ -17,7 +17,8 @@ extension Configuration.Listener {
       needs: [("capture", ["redirect", "tproxy"])]),
     .init(
       "protocol", .choice(of: DownstreamProtocol.self),
-      "what clients speak; detect looks at the first bytes, tls at the ClientHello, tcp at nothing", default: "detect"),
+      "what clients speak; detect looks at the first bytes, tls at the ClientHello, tcp at nothing; http2 takes HTTP/1, too",
+      default: "detect"),
     .init(
       "to", .text(.name), "the service of every connection that is not captured",
       needs: [("protocol", ["tcp"]), ("capture", ["none"])]),

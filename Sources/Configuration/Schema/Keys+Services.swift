@@ -31,13 +31,15 @@ extension Configuration.ServiceEntry {
   private static let timeouts: [ConfigurationKey] = [
     .init("connect", .duration(.milliseconds(1) ... .seconds(3600)), "until an endpoint accepts", default: "1s"),
     .init(
-      "request", .duration(.milliseconds(1) ... .seconds(86400)), "from a request's head to the end of its response",
+      "request", .duration(.milliseconds(1) ... .seconds(86400)),
+      "from a request's last byte to its response's head, all attempts together",
       default: "15s"),
     .init(
       "attempt", .duration(.milliseconds(1) ... .seconds(86400), word: "none"), "one try at one endpoint",
       default: "none"),
     .init(
-      "idle", .duration(.milliseconds(10) ... .seconds(86400)), "how long an upstream connection is kept without work",
+      "idle", .duration(.milliseconds(10) ... .seconds(86400)),
+      "how long an upstream connection is kept without work, and a body may be silent: a gRPC stream, too",
       default: "60s"),
     .init(
       "stream", .duration(.milliseconds(10) ... .seconds(604_800)),
