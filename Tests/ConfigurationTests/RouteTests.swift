@@ -287,6 +287,10 @@ struct RouteTests {
       ("timeout: 0s", "5:31: 'routes[0].timeout' must be between 1ms and 24h, not 0s"),
       ("redirect: {status: 301}", "5:32: 'routes[0].redirect' leads to where it came from; write host: new.local"),
       (
+        "redirect: {path: {prefix: /}}",
+        "5:48: there is no prefix to replace: 'routes[0].redirect.path.prefix' needs 'match.path.prefix'; or write full:"
+      ),
+      (
         "redirect: {host: a, status: 304}",
         "5:50: 'routes[0].redirect.status' must be 301, 302, 303, 307 or 308, not 304"
       ),

@@ -100,17 +100,17 @@ struct RouteActions {
       action.pathRewrite = path.parsed("replacement", "text", "a replacement") { text throws(TextError) in
         .regex(pattern, try Replacement(parsing: text, groupCount: pattern.groupCount))
       }
-    case .some(let key): action.pathRewrite = pathChange(path, key)
+    case .some(let key): action.pathRewrite = pathChange(path, key, otherwise: "full: or regex:")
     case .none: break
     }
   }
 
   /// A new prefix or a new path; the one needs an old prefix.
-  private func pathChange(_ path: Fields, _ key: String) -> RouteAction.PathRewrite? {
+  private func pathChange(_ path: Fields, _ key: String, otherwise: String) -> RouteAction.PathRewrite? {
     guard key == "prefix" else { return path.pathText(key).map { .full($0) } }
     if case .prefix = match.path { return path.pathText(key).map { .prefix($0) } }
     path.reportValue(
-      key, "there is no prefix to replace: '\(path.path).prefix' needs 'match.path.prefix'; or write full: or regex:")
+      key, "there is no prefix to replace: '\(path.path).prefix' needs 'match.path.prefix'; or write \(otherwise)")
     return nil
   }
 
@@ -206,7 +206,7 @@ struct RouteActions {
     if let path = redirect.fields("path", known: ["prefix", "full"]),
       let key = path.oneOf(["prefix", "full"], example: "full: /new")
     {
-      value.path = pathChange(path, key)
+      value.path = pathChange(path, key, otherwise: "full:")
     }
     if let status = redirect.integer("status", in: 300...399) {
       if [301, 302, 303, 307, 308].contains(status) {

@@ -197,7 +197,7 @@ enum ProxyError: Equatable {
     case .responseTruncated: "the endpoint's response broke off"
     case .requestTimeout: "the endpoint did not answer in time (timeouts.request)"
     case .attemptTimeout: "no attempt was answered in time (timeouts.attempt)"
-    case .deadlineExceeded: "the caller's deadline was over before the answer came (l5d-ctx-deadline)"
+    case .deadlineExceeded: "the caller's deadline was over before the answer came (l5d-ctx-deadline, grpc-timeout)"
     case .endpointsOut: "every endpoint of the service is out for failing (circuitBreaker, healthCheck)"
     case .noEndpoint: "the service has no endpoint"
     case .tooManyConnections: "the service has too many connections and waiting requests (limits.connections, pending)"
