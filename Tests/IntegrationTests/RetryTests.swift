@@ -113,7 +113,7 @@ struct RetryTests {
 
   @Test(
     "a body is sent again while it fits what is kept of it, byte for byte, and not past that",
-    arguments: [(0, true), (1, true), (60_000, true), (65_000, true), (200_000, false)])
+    arguments: [(0, true), (1, true), (60_000, true), (65_536, true), (65_537, false), (200_000, false)])
   func bodies(_ count: Int, _ isRepeated: Bool) throws {
     let policy = ["retries": "{ classifier: all-5xx }"]
     try withFairlead(Self.failing(1), policy: policy) { daemon, upstream in

@@ -115,10 +115,15 @@ extension Shard {
     let exchange = exchanges.pointer(upstream.pointee.exchange)
     let keeps =
       exchange.pointee.phase == .waiting && !exchange.pointee.flags.contains(.cannotReplay)
-      && Int(exchange.pointee.replay.byteCount) + count <= heldByteCount
+      && fitsReplay(exchange, count)
     if keeps, segments.move(count, from: &upstream.pointee.inFlight, to: &exchange.pointee.replay) { return }
     giveUpReplay(exchange)
     if !keeps { segments.consume(&upstream.pointee.inFlight, count) }
+  }
+
+  /// Whether so many bytes more may be kept: of the body as many as are held anywhere, and the head besides.
+  func fitsReplay(_ exchange: ExchangePointer, _ count: Int) -> Bool {
+    Int(exchange.pointee.replay.byteCount) + count <= heldByteCount + Int(exchange.pointee.requestHeadByteCount)
   }
 
   /// Takes the whole request back from a connection that failed, and closes that. False when it has none.

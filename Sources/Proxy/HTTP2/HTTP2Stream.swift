@@ -216,7 +216,7 @@ extension Shard {
     guard stream.pointee.role == .upstream, stream.pointee.exchange != noSlot else { return }
     let exchange = exchanges.pointer(stream.pointee.exchange)
     if exchange.pointee.flags.contains(.cannotReplay) { return }
-    let keeps = exchange.pointee.phase == .waiting && Int(exchange.pointee.replay.byteCount) + count <= heldByteCount
+    let keeps = exchange.pointee.phase == .waiting && fitsReplay(exchange, count)
     if !keeps || !segments.share(stream.pointee.output, first: count, to: &exchange.pointee.replay) {
       giveUpReplay(exchange)
     }
