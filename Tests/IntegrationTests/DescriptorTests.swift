@@ -29,6 +29,23 @@ struct DescriptorTests {
     try daemon.end()
   }
 
+  // Bug: clients that kept their connections had every descriptor, and none was left for an endpoint: 503 for everybody.
+  @Test("clients that rest on the last descriptors are let go, and the others are served")
+  func restingClients() throws {
+    let upstream = try ScriptedUpstream(.answering)
+    let directory = try TemporaryDirectory()
+    let file = try directory.write("fairlead.yaml", FairleadOptions(upstream).yaml(in: directory))
+    let daemon = try FairleadProcess(["--config", file], directory: directory, launcher: fewDescriptors)
+    let clients = try (0..<60).map { _ in try daemon.connect() }
+    for client in clients { try client.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n") }
+    // One after the other: those in front have left, and rest no more than a second.
+    #expect(try clients[59].readResponse().status > 0)
+    #expect(eventually { (try? daemon.get().status) == 200 })
+    clients.forEach { $0.close() }
+    upstream.stop()
+    try daemon.end()
+  }
+
   @Test("captured streams past the last descriptor are turned away, and the next ones are carried", needsNetworks)
   func captured() throws {
     let network = try TestNetwork()

@@ -28,8 +28,9 @@ extension Shard {
     if sharing.pointee.overload.state == .shedding { shedIdleConnections() }
   }
 
-  /// Closes some that rest, on both sides: few each time, so that it takes little of what there is too little of.
-  private func shedIdleConnections() {
+  /// Closes some that rest, on both sides: few each time, so that it takes little of what there is too little of. Also for their
+  /// descriptors, where those have run out.
+  func shedIdleConnections() {
     giveUpIdleConnections()
     var next = state.pointee.downstreamHead
     var left = 64

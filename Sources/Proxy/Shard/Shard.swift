@@ -254,7 +254,7 @@ final class Shard {
   private func endTurn() {
     if state.pointee.lacksDescriptors {
       state.pointee.lacksDescriptors = false
-      giveUpIdleConnections()
+      shedIdleConnections()
     }
     repeat {
       beginRepeated()
