@@ -224,3 +224,13 @@ def _():
         expect(response.data == b"GET /a HTTP/1.1", f"{response} {goaways(client)}")
         client.close()
         daemon.expect_end()
+
+
+@case("drain: of too much to do, a connection that rests is told that it ends, and ended")
+def _():
+    with Daemon(HTTP1Upstream(), limits="overload: { loopLag: none, memory: 1MiB }") as daemon:
+        client = daemon.client()
+        # Whether it is served or refused: a shard past its mark refuses most, never all.
+        expect(client.get().status in (200, 503), "the answer")
+        # Long before the idle timeout of a minute.
+        client.expect_goaway(NO_ERROR)

@@ -166,8 +166,13 @@ extension Shard {
       close(connection)
       return
     }
-    h2.pointee.isLeaving = true
-    h2.pointee.session.terminate(HTTP2Error.none)
+    endIdleMultiplexed(connection)
+  }
+
+  /// Tells the peer of a connection without a stream that it ends, and waits a moment for it to have taken that.
+  func endIdleMultiplexed(_ connection: ConnectionPointer) {
+    http2State(connection).pointee.isLeaving = true
+    http2State(connection).pointee.session.terminate(HTTP2Error.none)
     connectionTimers.schedule(connection.pointee.index, deadline: deadline(after: lingerNanoseconds))
     markDirty(connection)
   }

@@ -38,16 +38,21 @@ extension Shard {
       let connection = connections.pointer(next)
       next = connection.pointee.next
       guard isResting(connection) else { continue }
-      closeAfterFlush(connection)
+      if connection.pointee.wire == .multiplexed { endIdleMultiplexed(connection) } else { closeAfterFlush(connection) }
       left -= 1
     }
   }
 
   /// Whether a client's connection has been without anything in progress for a while.
   private func isResting(_ connection: ConnectionPointer) -> Bool {
-    connection.pointee.isServing && connection.pointee.wire == .http1 && connection.pointee.exchange == noSlot
+    guard connection.pointee.isServing, connection.pointee.unsentByteCount == 0, connection.pointee.requestCount > 0,
+      state.pointee.now.nanoseconds(since: connection.pointee.activeAt) > 1_000_000_000
+    else { return false }
+    if connection.pointee.wire == .multiplexed {
+      let h2 = http2State(connection)
+      return h2.pointee.streamCount == 0 && !h2.pointee.isLeaving
+    }
+    return connection.pointee.wire == .http1 && connection.pointee.exchange == noSlot
       && connection.pointee.codec.assembly == 0 && connection.pointee.input.isEmpty
-      && connection.pointee.unsentByteCount == 0 && connection.pointee.requestCount > 0
-      && state.pointee.now.nanoseconds(since: connection.pointee.activeAt) > 1_000_000_000
   }
 }
