@@ -221,6 +221,24 @@ struct ShardServicesTests {
     #expect(shard.directory.namesByNumber == ["cart", "shop"])
   }
 
+  @Test("services that are made up and given up leave no series behind, and their room is another's")
+  func series() throws {
+    let registry = Registry(shardCount: 1, maxSeries: 60)
+    let directory = ServiceDirectory(
+      metrics: NodeMetrics(registry: registry), shardCount: 1, listeners: ["out"], logNames: NameTable()
+    ) { _ in }
+    func count() -> Int { registry.allFamilies.reduce(0) { $0 + $1.seriesCount } }
+    let before = count()
+    for number in 0..<1000 {
+      let name = "/#/dns/made-up-\(number)"
+      let endpoints = [try endpoint(1001)]
+      _ = try #require(directory.set(name, label: "made-up-\(number)", policy: ServicePolicy(), endpoints: endpoints))
+      directory.remove(name)
+    }
+    #expect(count() == before)
+    #expect(registry.allFamilies.filter { $0.overflowedLookups > 0 }.map(\.descriptor.name) == [])
+  }
+
   @Test("what has not changed is not told again")
   func unchanged() throws {
     let shard = try OneShard()

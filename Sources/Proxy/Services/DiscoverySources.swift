@@ -30,6 +30,8 @@ final class DiscoverySources: DiscoveryDelegate {
   private var sweep: UInt64?
   /// Services that had nothing to do at the last sweep.
   private var resting: Set<BoundName> = []
+  /// More could be given up than has been.
+  private var isSweeping = false
 
   // What the lookups since `beginAnswer` have come across.
   private(set) var pending: [BoundName] = []
@@ -148,20 +150,25 @@ final class DiscoverySources: DiscoveryDelegate {
   // MARK: Sweeping
 
   /// Clients can make names up that name servers know. Where many are in use, those that rest are given up.
-  private func planSweep() {
-    sweep = loop.schedule(at: MonotonicInstant.now().advanced(byNanoseconds: Self.sweepPeriod)) { [weak self] in
-      self?.giveUpResting()
-      self?.planSweep()
+  private func planSweep(after nanoseconds: UInt64 = DiscoverySources.sweepPeriod) {
+    sweep = loop.schedule(at: MonotonicInstant.now().advanced(byNanoseconds: nanoseconds)) { [weak self] in
+      guard let self else { return }
+      giveUpResting()
+      planSweep(after: isSweeping ? Self.sweepPause : Self.sweepPeriod)
     }
   }
 
+  /// Some at a time: each is work for every shard, on which requests would wait for the end of it.
   private func giveUpResting() {
+    isSweeping = false
     let dynamic = used.filter { if case .dns? = running[$0.prefix]?.description { true } else { false } }
     guard dynamic.count > Self.restingLimit else { return resting = [] }
     let idle = dynamic.filter { directory[$0.description]?.service.isResting ?? true }
-    let gone = idle.intersection(resting)
+    let ended = idle.intersection(resting)
     resting = idle
-    guard !gone.isEmpty else { return }
+    guard !ended.isEmpty else { return }
+    let gone = ended.prefix(Self.sweptAtOnce)
+    isSweeping = gone.count < ended.count
     onNews([], true)
     for name in gone { remove(name) }
   }
@@ -213,6 +220,8 @@ final class DiscoverySources: DiscoveryDelegate {
 
   private static let deniedLimit = 10_000
   private static let sweepPeriod: UInt64 = 15_000_000_000
+  private static let sweepPause: UInt64 = 50_000_000
+  private static let sweptAtOnce = 128
   /// As many services of name servers may rest.
   private static let restingLimit = 256
 }

@@ -114,6 +114,7 @@ final class ServiceDirectory {
     let changes = setEndpoints(of: &entry, [])
     tell(entry)
     show(changes, of: entry)
+    metrics.forgetService(entry.service.name, listeners: listeners)
     names[Int(entry.service.number)] = nil
     labels.remove(entry.service.name)
     leaving.append(entry.service)

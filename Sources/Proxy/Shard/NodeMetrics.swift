@@ -1,5 +1,6 @@
 // The families of metrics that a node has, and the words of their labels.
 
+import Policy
 import Telemetry
 
 /// The families of a node: those every dashboard knows (`ProxyMetrics`), and the data plane's own.
@@ -156,6 +157,24 @@ final class NodeMetrics: Sendable {
     for state in EndpointState.allCases {
       common.endpointState.retire(labels: [service, endpoint, state.rawValue])
     }
+  }
+
+  /// A service is given up: what counted it serves others, or names that clients make up would fill every family for good.
+  func forgetService(_ service: String, listeners: [String]) {
+    for listener in listeners {
+      for name in ServiceCells.classes { common.requests.retire(labels: [listener, service, name]) }
+      common.requestDuration.retire(labels: [listener, service])
+      streams.retire(labels: [listener, service])
+    }
+    for direction in ["in", "out"] { streamBytes.retire(labels: [service, direction]) }
+    common.attemptDuration.retire(labels: [service])
+    for reason in ["unreachable", "closed", "status", "timeout"] { common.retries.retire(labels: [service, reason]) }
+    workloads.rateLimited.retire(labels: ["service", service])
+    common.retryBudgetExhausted.retire(labels: [service])
+    balancerPanic.retire(labels: [service])
+    for outcome in HedgeOutcome.allCases { hedges.retire(labels: [service, outcome.rawValue]) }
+    for outcome in ["success", "failure"] { healthChecks.retire(labels: [service, outcome]) }
+    for code in 0..<GRPCStatus.count { grpcResponses.retire(labels: [service, String(code)]) }
   }
 
   func serviceCells(shard: Int, service: String, listeners: [String]) -> ServiceCells {
