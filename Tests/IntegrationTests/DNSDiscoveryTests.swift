@@ -10,13 +10,16 @@ import Testing
 struct DNSDiscoveryTests {
   private func withNames(
     _ hosts: String, arguments: [String] = [], upstreams: [ScriptedUpstream], services: [String: [String]] = [:],
-    delegations: [String], _ body: (FairleadProcess, DnsmasqProcess) throws -> Void
+    delegations: [String], limits: String = "{}", _ body: (FairleadProcess, DnsmasqProcess) throws -> Void
   ) throws {
     let server = try DnsmasqProcess(hosts: hosts, arguments: arguments)
     var options = FairleadOptions()
     options.services = services
     options.discovery = [
-      "{ kind: dns, prefix: dns, servers: [\"\(server.address)\"], search: [], timeout: 300ms, tries: 1, ttl: { negative: 1s } }"
+      """
+      { kind: dns, prefix: dns, servers: ["\(server.address)"], search: [], timeout: 300ms, tries: 1, ttl: { negative: 1s },
+        limits: \(limits) }
+      """
     ]
     options.delegations = delegations
     try withFairlead(options, upstreams: upstreams) { try body($0, server) }
@@ -86,6 +89,25 @@ struct DNSDiscoveryTests {
       let next = try DnsmasqProcess(hosts: "127.0.0.1 web.test\n127.0.0.1 new.test\n", port: server.address.port)
       #expect(try eventually(seconds: 30) { try daemon.get(host: "new").text == "one" })
       next.stop()
+    }
+  }
+
+  // Bug: names that exist were kept for good where there may be few, and otherwise for half a minute: no other had room.
+  @Test("names that exist, of a wildcard, make room for others when nothing is asked of them")
+  func wildcard() throws {
+    let one = try ScriptedUpstream(.answering(with: "one"))
+    let names = (0..<20).map { "/svc/n\($0) => /#/dns/n\($0).wild.test/\(one.address.port) ;" }
+    try withNames(
+      "", arguments: ["--address=/wild.test/127.0.0.1"], upstreams: [one], delegations: names, limits: "{ names: 8 }"
+    ) { daemon, _ in
+      let client = try daemon.connect()
+      for number in 0..<8 { #expect(try client.get("/", host: "n\(number)").status == 200) }
+      let full = try client.get("/", host: "n8")
+      #expect(full.status == 503 && full["fairlead-code"] == "FL2009", "\(full)")
+      for number in 8..<20 {
+        #expect(try eventually { try client.get("/", host: "n\(number)").status == 200 }, "name \(number)")
+      }
+      #expect(try daemon.admin.json("/services")["services"].elements.count <= 8)
     }
   }
 

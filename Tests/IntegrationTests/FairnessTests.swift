@@ -212,6 +212,8 @@ struct FairnessTests {
           statuses[response.status, default: 0] += 1
           guard response.status == 429 else { continue }
           #expect(response["fairlead-code"] == "FL2207")
+          #expect(
+            response.text.contains(scope == "workload" ? "from this workload" : "for the service"), "\(response.text)")
           let seconds = response["retry-after"].flatMap { Int($0) } ?? 0
           #expect((1...360).contains(seconds), "\(seconds)")
         }
@@ -256,7 +258,7 @@ struct FairnessTests {
           let response = try client.readResponse()
           statuses[response.status, default: 0] += 1
           guard response.status == 429 else { continue }
-          #expect(response["fairlead-code"] == "FL2207")
+          #expect(response["fairlead-code"] == "FL2207" && response.text.contains("for this rule"), "\(response.text)")
           let seconds = response["retry-after"].flatMap { Int($0) } ?? 0
           #expect((1...360).contains(seconds), "\(seconds)")
         }

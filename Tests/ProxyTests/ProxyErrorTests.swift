@@ -38,7 +38,7 @@ private let promises: [ErrorPromise] = [
   .init(.attemptTimeout, 2107, 504), .init(.deadlineExceeded, 2108, 504), .init(.endpointsOut, 2109, 503),
   .init(.noEndpoint, 2201, 503),
   .init(.tooManyConnections, 2202, 503), .init(.tooManyRequests, 2203, 503), .init(.noDescriptor, 2204, 503),
-  .init(.nodeFull, 2205, 503), .init(.tooManyDestinations, 2206, 503), .init(.rateLimited, 2207, 429),
+  .init(.nodeFull, 2205, 503), .init(.tooManyDestinations, 2206, 503), .init(.rateLimited(nil), 2207, 429),
   .init(.connectionRateLimited, 2208, 429), .init(.overloaded, 2209, 503), .init(.loop, 2301, 508),
   .init(.notTLS, 1201, 400), .init(.badClientHello, 1202, 400), .init(.clientHelloTooLong, 1203, 400),
   .init(.clientHelloTruncated, 1204, 400), .init(.noServerName, 1205, 400),
@@ -219,7 +219,7 @@ struct LocalResponseTests {
   func extraFields() throws {
     let refused = try #require(write(.methodNotSupported, service: nil, closes: false, withBody: true))
     #expect(parse(refused, method: .connect)?.fields["allow"]?.contains("GET") == true)
-    for error in [ProxyError.tooManyConnections, .tooManyRequests, .nodeFull, .rateLimited, .overloaded] {
+    for error in [ProxyError.tooManyConnections, .tooManyRequests, .nodeFull, .rateLimited(.route), .overloaded] {
       let full = try #require(write(error, service: nil, closes: false, withBody: true, retryAfter: 4_294_967_295))
       #expect(parse(full, method: .get)?.fields["retry-after"] == "4294967295")
     }

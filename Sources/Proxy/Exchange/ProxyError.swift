@@ -4,6 +4,9 @@
 import HTTP
 import Policy
 
+/// Whose limit of requests in a time it is.
+enum RateLimitHolder { case workload, route, service }
+
 /// Why the proxy answered instead of an endpoint.
 ///
 /// Codes: FL10xx refused bytes of a request, FL11xx the client otherwise, FL12xx what stands in front of a stream, FL20xx names, FL21xx endpoints,
@@ -56,7 +59,8 @@ enum ProxyError: Equatable {
   case noDescriptor
   case nodeFull
   case tooManyDestinations
-  case rateLimited
+  /// - Parameter limit: whose it is; nil for any.
+  case rateLimited(RateLimitHolder?)
   case connectionRateLimited
   case overloaded
   case loop
@@ -221,9 +225,15 @@ enum ProxyError: Equatable {
     if case .badDelegation(let column) = self { column } else { 0 }
   }
 
-  /// What is wrong with what was refused, where `message` does not say it.
+  /// What is wrong with what was refused, or which of several limits it was, where `message` does not say it.
   var detail: StaticString? {
-    if case .endpointGarbage(let refusal?) = self { refusal.message } else { nil }
+    switch self {
+    case .endpointGarbage(let refusal?): refusal.message
+    case .rateLimited(.workload): "from this workload"
+    case .rateLimited(.route): "for this rule"
+    case .rateLimited(.service): "for the service"
+    default: nil
+    }
   }
 
   /// What to run to find out more.
@@ -268,6 +278,7 @@ enum ProxyError: Equatable {
     case .refused(let refusal): Int(refusal.rawValue)
     case .badDelegation(let column) where column > 0: ProxyError.badDelegation(column: 0).position
     case .endpointGarbage(.some): ProxyError.endpointGarbage(nil).position
+    case .rateLimited(.some): ProxyError.rateLimited(nil).position
     case .aborted: Refusal.allCases.count + ProxyError.others.count
     default: Refusal.allCases.count + (ProxyError.others.firstIndex(of: self) ?? 0)
     }
@@ -287,7 +298,7 @@ enum ProxyError: Equatable {
     .endpointGarbage(nil), .responseTruncated,
     .requestTimeout, .attemptTimeout, .deadlineExceeded, .endpointsOut, .noEndpoint, .tooManyConnections,
     .tooManyRequests, .noDescriptor, .nodeFull, .tooManyDestinations,
-    .rateLimited, .connectionRateLimited, .overloaded,
+    .rateLimited(nil), .connectionRateLimited, .overloaded,
     .loop,
     .straightConnection, .selfLoop, .patternsTooSlow,
   ]

@@ -14,7 +14,7 @@ extension Shard {
     guard let limit = own.pointee.requests else { return nil }
     if pass(own.pointee.requestCell.pointee.take(limit, now: state.pointee.now)) { return nil }
     statistics.workloads.countRateLimited(workload)
-    return .rateLimited
+    return .rateLimited(.workload)
   }
 
   /// Why a request may not go on by its rule, or to its service, now: that has had too many. It counts against nobody then.
@@ -23,7 +23,7 @@ extension Shard {
     if let rule, let cell = rule.pointee.cell, !pass(cell.pointee.take(rule.pointee.limit, now: state.pointee.now)) {
       rule.pointee.refused?[index].add(1)
       giveBack(workloadOf: downstream)
-      return .rateLimited
+      return .rateLimited(.route)
     }
     let service = services.service(exchange.pointee.service)
     guard let limit = service.pointee.policy.rate else { return nil }
@@ -31,7 +31,7 @@ extension Shard {
     service.pointee.cells.rateLimited.add(1)
     if let rule { rule.pointee.cell?.pointee.giveBack(rule.pointee.limit) }
     giveBack(workloadOf: downstream)
-    return .rateLimited
+    return .rateLimited(.service)
   }
 
   /// A request that was let through for its workload is refused after all.

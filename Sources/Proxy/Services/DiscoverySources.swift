@@ -25,9 +25,11 @@ final class DiscoverySources: DiscoveryDelegate {
   private var running: [String: Running] = [:]
   /// Services of sources that change, which the directory has.
   private var used: Set<BoundName> = []
+  /// How many of them each prefix has.
+  private var usedCounts: [String: Int] = [:]
   /// Names that were said not to exist since names were forgotten last; nil when they were too many to remember.
   private var denied: Set<BoundName>? = []
-  private var sweep: UInt64?
+  private var sweep: (timer: UInt64, at: MonotonicInstant)?
   /// Services that had nothing to do at the last sweep.
   private var resting: Set<BoundName> = []
   /// More could be given up than has been.
@@ -50,7 +52,7 @@ final class DiscoverySources: DiscoveryDelegate {
   }
 
   func stop() {
-    sweep.map(loop.cancel)
+    if let sweep { loop.cancel(sweep.timer) }
     for one in running.values { one.source.stop() }
     running = [:]
   }
@@ -129,6 +131,8 @@ final class DiscoverySources: DiscoveryDelegate {
       return false
     }
     used.insert(service)
+    usedCounts[service.prefix, default: 0] += 1
+    if excess(service.prefix) > 0 { hastenSweep() }
     return true
   }
 
@@ -141,7 +145,7 @@ final class DiscoverySources: DiscoveryDelegate {
   }
 
   private func remove(_ service: BoundName) {
-    used.remove(service)
+    if used.remove(service) != nil { usedCounts[service.prefix, default: 1] -= 1 }
     resting.remove(service)
     directory.remove(service.description)
     running[service.prefix]?.source.release(service)
@@ -149,26 +153,50 @@ final class DiscoverySources: DiscoveryDelegate {
 
   // MARK: Sweeping
 
-  /// Clients can make names up that name servers know. Where many are in use, those that rest are given up.
+  /// Clients can make names up that name servers know. Where many are in use, those that rest are given up; and where a name
+  /// server has hardly room for another name, those that nothing is asked of now, and soon.
   private func planSweep(after nanoseconds: UInt64 = DiscoverySources.sweepPeriod) {
-    sweep = loop.schedule(at: MonotonicInstant.now().advanced(byNanoseconds: nanoseconds)) { [weak self] in
+    let at = MonotonicInstant.now().advanced(byNanoseconds: nanoseconds)
+    let timer = loop.schedule(at: at) { [weak self] in
       guard let self else { return }
       giveUpResting()
-      planSweep(after: isSweeping ? Self.sweepPause : Self.sweepPeriod)
+      let isCrowded = usedCounts.keys.contains { excess($0) > 0 }
+      planSweep(after: isSweeping ? Self.sweepPause : isCrowded ? Self.crowdedSweepPeriod : Self.sweepPeriod)
     }
+    sweep = (timer, at)
+  }
+
+  private func hastenSweep() {
+    let soon = MonotonicInstant.now().advanced(byNanoseconds: Self.crowdedSweepPeriod)
+    guard let sweep, sweep.at > soon else { return }
+    loop.cancel(sweep.timer)
+    planSweep(after: Self.crowdedSweepPeriod)
+  }
+
+  /// How many names of a name server are more than three quarters of those that it may know.
+  private func excess(_ prefix: String) -> Int {
+    guard case .dns(let dns)? = running[prefix]?.description else { return 0 }
+    return usedCounts[prefix, default: 0] - dns.limits.names * 3 / 4
   }
 
   /// Some at a time: each is work for every shard, on which requests would wait for the end of it.
   private func giveUpResting() {
     isSweeping = false
     let dynamic = used.filter { if case .dns? = running[$0.prefix]?.description { true } else { false } }
-    guard dynamic.count > Self.restingLimit else { return resting = [] }
-    let idle = dynamic.filter { directory[$0.description]?.service.isResting ?? true }
-    let ended = idle.intersection(resting)
+    var left = Dictionary(uniqueKeysWithValues: usedCounts.keys.map { ($0, excess($0)) })
+    let isMany = dynamic.count > Self.restingLimit
+    guard isMany || left.values.contains(where: { $0 > 0 }) else { return resting = [] }
+    let idle = dynamic.filter { directory[$0.description]?.service.isUnused ?? true }
+    var gone: [BoundName] = []
+    for name in idle.intersection(resting) where gone.count < Self.sweptAtOnce {
+      let isPushedOut = left[name.prefix, default: 0] > 0
+      guard isPushedOut || isMany && directory[name.description]?.service.isResting ?? true else { continue }
+      left[name.prefix, default: 0] -= 1
+      gone.append(name)
+    }
     resting = idle
-    guard !ended.isEmpty else { return }
-    let gone = ended.prefix(Self.sweptAtOnce)
-    isSweeping = gone.count < ended.count
+    if gone.isEmpty { return }
+    isSweeping = gone.count == Self.sweptAtOnce
     onNews([], true)
     for name in gone { remove(name) }
   }
@@ -220,6 +248,7 @@ final class DiscoverySources: DiscoveryDelegate {
 
   private static let deniedLimit = 10_000
   private static let sweepPeriod: UInt64 = 15_000_000_000
+  private static let crowdedSweepPeriod: UInt64 = 1_000_000_000
   private static let sweepPause: UInt64 = 50_000_000
   private static let sweptAtOnce = 128
   /// As many services of name servers may rest.
@@ -227,10 +256,10 @@ final class DiscoverySources: DiscoveryDelegate {
 }
 
 extension Service {
-  /// Nothing goes on, and no connection is open.
-  fileprivate var isResting: Bool {
-    shared.pointee.requests.value == 0 && shared.pointee.pending.value == 0 && shared.pointee.connections.value == 0
-  }
+  /// Nothing goes on.
+  fileprivate var isUnused: Bool { shared.pointee.requests.value == 0 && shared.pointee.pending.value == 0 }
+  /// And no connection is open.
+  fileprivate var isResting: Bool { isUnused && shared.pointee.connections.value == 0 }
 }
 
 extension FileSettings {
