@@ -110,7 +110,8 @@ def full_speed(proxy, workload, seconds, instructions=False):
 
 
 def fixed_rate(proxy, workload, seconds, rate):
-    """p50 and p99 in µs at `rate` requests/s in all, from h2load's log of every request."""
+    """p50 and p99 in µs at `rate` requests/s in all, from h2load's log of every request; `span` is the time, in seconds, from the
+    first to the last of them."""
     log = os.path.join(proxy.setting.directory, "requests.log")
     if os.path.exists(log):
         os.unlink(log)
@@ -119,8 +120,9 @@ def fixed_rate(proxy, workload, seconds, rate):
     done, failed, _, _ = _h2load(proxy, workload, seconds, ["--rps", f"{per_client:.3f}", "--log-file", log])
     cpu = system.cpu_seconds(proxy.pids) - cpu
     with open(log) as file:
-        taken = sorted(int(line.split("\t")[2]) for line in file)
+        lines = [line.split("\t") for line in file]
     os.unlink(log)
+    began, taken = [int(line[0]) for line in lines], sorted(int(line[2]) for line in lines)
     if not taken:
         raise RuntimeError(f"no request was answered at {rate:.0f} requests/s")
 
@@ -128,7 +130,7 @@ def fixed_rate(proxy, workload, seconds, rate):
         return taken[min(len(taken) - 1, int(len(taken) * share))]
 
     return {"p50": percentile(0.50), "p99": percentile(0.99), "rate_cpu": cpu * 1e6 / max(done, 1),
-            "rate_rps": done / seconds, "failed": failed}
+            "rate_rps": done / seconds, "failed": failed, "span": (max(began) - min(began)) / 1e6}
 
 
 class IdleClients:
